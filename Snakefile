@@ -1,0 +1,209 @@
+# The study as a graph: data -> nine trainings -> nine explanations -> masks -> places and findings -> reports -> evaluation
+# -> book. `make book` runs it; `snakemake --config study=runs/quick --cores 2` does the same on a prepared environment.
+#
+# What makes a chapter run again
+# - Its notebook, or a module of xai/ named in its `input`: each rule names exactly the modules it uses, so an edit in
+#   xai/atlas.py never reaches a training. paths.py and profiles.py are left out: what they decide shows in names and `params`.
+# - A knob of the profile: rules carry the sections they read in `params`, never the profile file.
+# - An earlier chapter: a chapter's executed notebook is its output. Weights, heatmaps and reports are not declared as outputs, because
+#   Snakemake deletes declared outputs before it runs a rule; xai keeps them under a fingerprint of what decides them, so that
+#   rewording a chapter does not train its network again.
+
+from pathlib import Path
+
+from xai.paths import Study, VARIANTS
+from xai.profiles import study_profile
+
+study = Study(config.get("study", "runs/quick"))
+profile = study_profile(study.profile)
+settings = profile.model_dump(mode="json")
+ARCHITECTURES, WRITERS = profile.training.architectures, profile.reports.writers
+ABLATIONS = [f"{a}-{v}" for a in profile.training.ablation for v in VARIANTS if v != "hybrid"]
+
+
+def modules(*names):
+    """Files of xai/ a rule depends on; a folder stands for all its modules."""
+    for name in names:
+        path = Path("xai") / name
+        yield from map(str, sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")])
+
+
+def knobs(*sections):
+    return {section: settings[section] for section in ("seed", *sections)}
+
+
+# Trainings side by side get an equal share of the cores; more threads than cores slow all of them down.
+SHARE = max(1, workflow.cores // len(ARCHITECTURES)) if workflow.cores else 1
+PAPERMILL = (
+    "jupytext --quiet --to ipynb --output - {input.notebook} | "
+    "papermill --log-level WARNING --no-progress-bar --kernel python3 - {output.notebook} -p study {study.root} "
+)
+LOGS = str(study.root / "logs")
+NETWORK = list(modules("models", "training", "data/dataset", "tables"))
+EXPLAIN = list(modules("tables", "models", "training", "saliency", "explaining", "metrics/faithfulness", "metrics/overlap", "data/dataset", "plots"))
+FACTS = ("metrics/facts", "metrics/claims", "metrics/numeric", "metrics/vocabulary")
+
+
+wildcard_constraints:
+    architecture="[a-z0-9]+",
+    variant="[a-z_]+",
+    writer="[a-z0-9_]+",
+
+
+localrules: all, book
+
+
+rule all:
+    input: "book/_build/html/index.html"
+
+
+rule prepare:
+    message: "preparing the slices"
+    input: modules("data")
+    output: study.index
+    log: f"{LOGS}/prepare.log"
+    params: knobs=knobs("data")
+    resources: mem_mb=1500, runtime=120
+    shell: "python -m xai.data --study {study.root} 2> {log}"
+
+
+rule chapter_data:
+    message: "chapter 1: data"
+    input:
+        modules("data", "plots", "tables"),
+        notebook="notebooks/01_data.md",
+        data=study.index,
+    output:
+        notebook=study.notebook("01_data"),
+        table=study.table("dataset"),
+    log: f"{LOGS}/01_data.log"
+    resources: mem_mb=2000, runtime=60
+    shell: PAPERMILL + "2> {log}"
+
+
+rule training:
+    message: "chapter 2: training {wildcards.architecture}"
+    input:
+        NETWORK,
+        notebook="notebooks/02_training.md",
+        data=study.index,
+    output:
+        notebook=study.notebook("02_training_{architecture}"),
+    log: f"{LOGS}/02_training_{{architecture}}.log"
+    params: knobs=knobs("training")
+    threads: SHARE
+    resources: mem_mb=4000, runtime=1440, gpu=1
+    shell: "OMP_NUM_THREADS={threads} && export OMP_NUM_THREADS && " + PAPERMILL + "-p architecture {wildcards.architecture} 2> {log}"
+
+
+rule ablation:
+    message: "chapter 2: training {wildcards.architecture}, {wildcards.variant}"
+    input:
+        NETWORK,
+        notebook="notebooks/02_training.md",
+        data=study.index,
+    output:
+        notebook=study.notebook("ablation/{architecture}-{variant}"),
+    log: f"{LOGS}/02_training_{{architecture}}-{{variant}}.log"
+    params: knobs=knobs("training")
+    threads: SHARE
+    resources: mem_mb=4000, runtime=1440, gpu=1
+    shell:
+        "OMP_NUM_THREADS={threads} && export OMP_NUM_THREADS && " + PAPERMILL +
+        "-p architecture {wildcards.architecture} -p variant {wildcards.variant} 2> {log}"
+
+
+rule saliency:
+    message: "chapter 3: explaining {wildcards.architecture}"
+    input:
+        EXPLAIN,
+        notebook="notebooks/03_saliency.md",
+        model=study.notebook("02_training_{architecture}"),
+    output:
+        notebook=study.notebook("03_saliency_{architecture}"),
+    log: f"{LOGS}/03_saliency_{{architecture}}.log"
+    params: knobs=knobs("saliency")
+    threads: SHARE
+    resources: mem_mb=4000, runtime=1440, gpu=1
+    shell: "OMP_NUM_THREADS={threads} && export OMP_NUM_THREADS && " + PAPERMILL + "-p architecture {wildcards.architecture} 2> {log}"
+
+
+rule thresholding:
+    message: "chapter 4: from heatmaps to masks"
+    input:
+        modules("masks", "thresholding", "metrics/overlap", "data/dataset", "plots", "tables"),
+        expand(study.notebook("03_saliency_{architecture}"), architecture=ARCHITECTURES),
+        notebook="notebooks/04_thresholding.md",
+    output:
+        notebook=study.notebook("04_thresholding"),
+        overlap=study.table("overlap"),
+        rules=study.table("threshold_rules"),
+    log: f"{LOGS}/04_thresholding.log"
+    params: knobs=knobs("masks")
+    resources: mem_mb=4000, runtime=240
+    shell: PAPERMILL + "2> {log}"
+
+
+rule atlas:
+    message: "chapter 5: from masks to anatomy"
+    input:
+        modules("atlas", "locating", "findings", "metrics/overlap", "plots", "tables", "data"),
+        notebook="notebooks/05_atlas.md",
+        rules=study.table("threshold_rules"),
+        masks=study.notebook("04_thresholding"),
+    output:
+        notebook=study.notebook("05_atlas"),
+        regions=study.table("regions"),
+        localisation=study.table("localisation"),
+    log: f"{LOGS}/05_atlas.log"
+    params: knobs=knobs("atlas")
+    resources: mem_mb=4000, runtime=240
+    shell: PAPERMILL + "2> {log}"
+
+
+rule reports:
+    message: "chapter 6: reports by {wildcards.writer}"
+    input:
+        modules("reports", "reporting", "findings", "tables", *FACTS),
+        notebook="notebooks/06_reports.md",
+        findings=study.notebook("05_atlas"),
+    output:
+        notebook=study.notebook("06_reports_{writer}"),
+    log: f"{LOGS}/06_reports_{{writer}}.log"
+    params: knobs=knobs("reports")
+    resources: mem_mb=2000, runtime=240
+    shell: PAPERMILL + "-p writer {wildcards.writer} 2> {log}"
+
+
+rule evaluation:
+    message: "chapter 7: evaluation"
+    input:
+        modules("metrics", "evaluation", "plots", "tables"),
+        expand(study.notebook("ablation/{run}"), run=ABLATIONS),
+        expand(study.notebook("06_reports_{writer}"), writer=WRITERS),
+        overlap=study.table("overlap"),
+        prior_work="book/prior_work.csv",
+        notebook="notebooks/07_evaluation.md",
+    output:
+        notebook=study.notebook("07_evaluation"),
+        tables=[study.table(name) for name in (
+            "architectures", "classification", "segmentation", "ablation", "faithfulness", "reports", "prior_work")],
+    log: f"{LOGS}/07_evaluation.log"
+    params: knobs=knobs("evaluation")
+    resources: mem_mb=3000, runtime=120
+    shell: PAPERMILL + "2> {log}"
+
+
+rule book:
+    message: "rendering the book"
+    input:
+        modules("bookbuild", "bookchapters", "paths"),
+        [str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and path.parts[1] not in ("_build", "_source", "chapters")],
+        "_config.yml",
+        study.notebook("01_data"),
+        expand(study.notebook("02_training_{architecture}"), architecture=ARCHITECTURES),
+        evaluation=study.notebook("07_evaluation"),
+    output: "book/_build/html/index.html"
+    params: study=str(study.root)   # another study renders the book anew
+    log: f"{LOGS}/book.log"
+    shell: "python -m xai.bookbuild --study {study.root} > {log} 2>&1"

@@ -1,0 +1,258 @@
+"""Sphinx extension of the book: directives that put a study's own results into the prose pages.
+
+``{study-table} name``      a table of the study, its intervals joined, the best value of each column in bold
+``{study-children} stage``  cards that lead to the runs of a chapter that was run several times
+``{study-case}``            one case, carried through every stage
+``{study-index} kind``      where each figure or table stands (kind: figures or tables)
+
+They read ``_study/`` beside the pages, which ``xai.bookbuild`` fills, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+# Columns in which less is better; in all others that are marked, more is.
+LESS_IS_BETTER = {"hd95", "deletion", "unsupported", "ece", "seconds", "through_plane_mm", "in_plane_mm"}
+HEADERS = {
+    "architecture": "Network", "accuracy": "Accuracy", "precision": "Precision", "recall": "Recall", "f1": "F1",
+    "auc": "AUC", "dice": "Dice", "iou": "IoU", "hd95": "HD95 (pixels)", "parameters": "Parameters",
+    "target_layer": "Target layer", "channels": "Channels", "writer": "Writer", "mtld": "MTLD", "ttr": "TTR",
+    "hdd": "HD-D", "coherence": "Coherence", "flesch": "Flesch Reading Ease", "fkgl": "Flesch-Kincaid grade",
+    "fact_precision": "Fact precision", "fact_recall": "Fact recall", "unsupported": "Unsupported claims",
+    "method": "Method", "insertion": "Insertion", "deletion": "Deletion", "aic": "AIC", "sic": "SIC",
+    "n": "Reports", "words": "Words",
+}  # fmt: skip
+METHOD_NAMES = {"gradcam": "Grad-CAM", "gradcampp": "Grad-CAM++", "scorecam": "Score-CAM"}
+
+
+def present(frame: pd.DataFrame, names: dict[str, str], mark: list[str]) -> list[list[str]]:
+    """Return header and rows of `frame` as Markdown text.
+
+    Columns ``x_low`` and ``x_high`` become an interval behind ``x``; architectures, writers and methods get their
+    proper names; the best of each column in `mark` is bold (ties all are).
+
+    Parameters
+    ----------
+    frame : one row per line of the table, in the order to show.
+    names : key -> proper name.
+    mark : columns of numbers in which the best value is bold.
+    """
+    shown = [name for name in frame.columns if not name.endswith(("_low", "_high"))]
+    best = {name: frame[name].min() if name in LESS_IS_BETTER else frame[name].max() for name in mark if name in shown}
+    rows = [[HEADERS.get(name, name.replace("_", " ").capitalize()) for name in shown]]
+    for row in frame.to_dict("records"):
+        cells = []
+        for name in shown:
+            text = names.get(row[name], row[name]) if isinstance(row[name], str) else _number(row[name])
+            text = _escape(text)
+            if name in best and row[name] == best[name]:
+                text = f"**{text}**"
+            if f"{name}_low" in frame.columns and pd.notna(row[f"{name}_low"]):
+                low, high = (_number(row[f"{name}_{end}"]) for end in ("low", "high"))
+                text += f" [\\[{low}, {high}\\]]{{.interval}}"
+            cells.append(text)
+        rows.append(cells)
+    return rows
+
+
+def _number(value: float) -> str:
+    """Round to what a test set of hundreds supports: three decimals for shares, one for larger quantities."""
+    if pd.isna(value):
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", "\u202f")
+    return f"{value:.3f}" if abs(value) <= 1 else f"{value:.1f}"
+
+
+def _escape(text: str) -> str:
+    """Make text of a file harmless in a Markdown table: no markup, no cell border."""
+    return re.sub(r"([\\`*_{}\[\]<>|#$~])", r"\\\1", text)
+
+
+def pipe_table(rows: list[list[str]]) -> str:
+    """Return `rows` (header first) as a Markdown table; columns of numbers stand right."""
+    aligned = ["---" if column == 0 or not _is_numeric(rows, column) else "--:" for column in range(len(rows[0]))]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], aligned, *rows[1:]])
+
+
+def _is_numeric(rows: list[list[str]], column: int) -> bool:
+    cells = [re.sub(r"[*\u202f\\]", "", row[column]) for row in rows[1:]]
+    return all(re.match(r"^[–-]?[\d.]*( \[.*)?$", cell) for cell in cells)
+
+
+class StudyDirective(SphinxDirective):
+    """What the directives share: the folder of the study, and Markdown as their output."""
+
+    required_arguments = 0
+    optional_arguments = 1
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.env.srcdir) / "_study"
+
+    def load(self, name: str) -> dict:
+        """Read a JSON file of the study."""
+        return json.loads((self.folder / name).read_text(encoding="utf-8"))
+
+    def markdown(self, text: str) -> list[nodes.Node]:
+        """Parse MyST Markdown where the directive stands."""
+        return self.parse_text_to_nodes(text)
+
+
+class StudyTable(StudyDirective):
+    """``{study-table} classification``; options: columns to show, one to sort by, those to mark the best of."""
+
+    option_spec = {
+        "columns": directives.unchanged,
+        "sort": directives.unchanged,
+        "mark": directives.unchanged,
+    }
+
+    def run(self) -> list[nodes.Node]:
+        name = self.arguments[0]
+        file = self.folder / "tables" / f"{name}.csv"
+        if not file.exists():
+            return self.markdown(f"*This run made no table `{name}`.*")
+        frame = pd.read_csv(file)
+        if "columns" in self.options:
+            wanted = [column.strip() for column in self.options["columns"].split(",")]
+            ends = ("", "_low", "_high")
+            frame = frame[[c + end for c in wanted for end in ends if c + end in frame.columns]]
+        if (sort := self.options.get("sort")) in frame.columns:
+            frame = frame.sort_values(sort, ascending=sort in LESS_IS_BETTER, kind="stable")
+        mark = [column.strip() for column in self.options.get("mark", "").split(",")]
+        names = self.load("study.json")["titles"] | METHOD_NAMES
+        return self.markdown(pipe_table(present(frame, names, mark)))
+
+
+class StudyChildren(StudyDirective):
+    """``{study-children} 02_training``: one card for each run, in the order of the book."""
+
+    def run(self) -> list[nodes.Node]:
+        facts = self.load("study.json")
+        stage = self.arguments[0]
+        cards = []
+        for name in facts["chapters"][stage]:
+            child = name.removeprefix(f"{stage}_")
+            title = facts["titles"].get(child, child)
+            cards.append(f":::{{grid-item-card}} {title}\n:link: /chapters/{name}\n:link-type: doc\n:::")
+        return self.markdown("::::{grid} 2 2 3 3\n:gutter: 2\n:class-container: children\n\n" + "\n".join(cards) + "\n::::")
+
+
+class StudyIndex(StudyDirective):
+    """``{study-index} figures``: number, title and place of each figure (or table)."""
+
+    def run(self) -> list[nodes.Node]:
+        facts = self.load("study.json")
+        listing = Path(self.env.srcdir) / "figures_and_tables.yml"
+        rows = [["", "What it shows", "Where"]]
+        for number, entry in yaml.safe_load(listing.read_text(encoding="utf-8"))[self.arguments[0]].items():
+            label = entry["label"]
+            found = [
+                (name, place[0]) for name, place in facts["labels"].items() if name == label or
+                name.removeprefix(f"{label}-") in facts["titles"]
+            ]  # fmt: skip
+            order = list(facts["titles"])
+            found.sort(key=lambda pair: order.index(pair[0].removeprefix(f"{label}-")) if pair[0] != label else -1)
+            rows.append([f"**{number}**", entry["shows"], self.links(found, facts) or "*not in this run*"])
+        return self.markdown(pipe_table(rows))
+
+    @staticmethod
+    def links(found: list[tuple[str, str]], facts: dict) -> str:
+        """Return links to (label, page) pairs, such as ``Chapter 3: VGG16, VGG19`` with a link on each name."""
+        chapters: dict[int, list[str]] = {}
+        for label, page in found:
+            name = page.removeprefix("chapters/")
+            stage = next(stage for stage in facts["chapters"] if name.startswith(stage))
+            child = name.removeprefix(stage).lstrip("_")
+            title = facts["titles"].get(child, child) or f"Chapter {int(stage[:2])}"
+            chapters.setdefault(int(stage[:2]), []).append(f"[{title}](#{label})")
+        texts = [", ".join(links) for links in chapters.values()]
+        return "; ".join(
+            text if text.startswith("[Chapter") else f"Chapter {chapter}: {text}" for chapter, text in zip(chapters, texts)
+        )
+
+
+class StudyCase(StudyDirective):
+    """``{study-case}``: slice, heatmap, mask, anatomy and report of the case in the middle."""
+
+    def run(self) -> list[nodes.Node]:
+        if not (self.folder / "case" / "case.json").exists():
+            return []
+        case, titles = self.load("case/case.json"), self.load("study.json")["titles"]
+        strip = nodes.container(classes=["case"])
+        for title, picture, alt, note in case_pictures(case, titles):
+            image = nodes.image(uri=f"_study/case/{picture}.png", alt=alt)
+            strip += panel(title, image, nodes.paragraph("", note))
+        regions = nodes.bullet_list(classes=["case-regions"])
+        for name, share in case_regions(case["findings"]["anatomy"]):
+            line = nodes.paragraph("", "", nodes.inline("", name), nodes.Text(" "), nodes.strong("", f"{share:.0%}"))
+            regions += nodes.list_item("", line)
+        strip += panel("Anatomy", regions, nodes.paragraph("", "Harvard-Oxford regions, probability"))
+        if report := choose_report(case["reports"], titles):
+            writer, text = report
+            strip += panel("Report", nodes.paragraph("", text, classes=["case-text"]), nodes.paragraph("", writer))
+        middle = nodes.paragraph(classes=["case-caption"])
+        middle += nodes.Text(
+            f"Case {case['findings']['id']} of this run, not picked by hand: of {case['count']} slices with findings it is "
+            f"the median by overlap (Dice {case['dice']:.2f}), so about half came out better and half worse."
+        )
+        return [strip, middle]
+
+
+def panel(title: str, *content: nodes.Node) -> nodes.container:
+    """Return one panel of the case: its title, then `content`."""
+    return nodes.container("", nodes.paragraph("", title, classes=["case-title"]), *content, classes=["case-panel"])
+
+
+def case_pictures(case: dict, titles: dict[str, str]) -> list[tuple[str, str, str, str]]:
+    """Return title, file, alternative text and note of the three pictures."""
+    findings = case["findings"]
+    network, method = titles.get(findings["model"], findings["model"]), METHOD_NAMES[findings["cam_method"]]
+    label, plane = findings["prediction"]["label"], findings["plane"]
+    share = findings["prediction"]["probabilities"][label]
+    verdict = "right" if label == case["label"] else f"wrong, it is {case['label']}"
+    return [
+        ("Slice", "slice", f"Contrast-enhanced T1 slice, {plane}", f"T1 with contrast, {plane}"),
+        ("Saliency", "heatmap", f"{method} heatmap laid over the slice", f"{network}: {label} {share:.0%} ({verdict})"),
+        ("Mask", "mask", "Outline of the found mask beside the drawn outline of the tumour", "found (blue), truth (dashed)"),
+    ]  # fmt: skip
+
+
+def case_regions(anatomy: dict) -> list[tuple[str, float]]:
+    """Return at most three regions with their probability, then the probability of lying outside the atlas."""
+    regions = [(region["name"], region["probability"]) for region in anatomy["regions"][:3]]
+    return [*regions, ("Outside the atlas", anatomy["outside_atlas_probability"])]
+
+
+def choose_report(reports: dict[str, str], titles: dict[str, str], length: int = 230) -> tuple[str, str] | None:
+    """Return writer and the impression it wrote, language models before the template, or None without a report."""
+    known = list(titles)
+    order = sorted(reports, key=lambda name: (name == "template", known.index(name) if name in known else len(known), name))
+    for writer in order:
+        text = re.split(r"impression\W*", reports[writer], maxsplit=1, flags=re.IGNORECASE)[-1]
+        text = re.split(r"limitations\W*", text, maxsplit=1, flags=re.IGNORECASE)[0]
+        text = " ".join(re.sub(r"[*#]+", "", text).split())
+        if text:
+            short = text if len(text) <= length else text[:length].rsplit(" ", 1)[0] + " …"
+            return f"Impression, by {titles.get(writer, writer)}", short
+    return None
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the directives."""
+    for name, directive in {
+        "study-table": StudyTable, "study-children": StudyChildren, "study-index": StudyIndex, "study-case": StudyCase,
+    }.items():  # fmt: skip
+        app.add_directive(name, directive)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,13 @@
+"""Sources of slices -> one prepared dataset on disk, split by patient, audited for leakage."""
+
+from xai.data.audit import audit, class_plane_table, dataset_table, tumour_places
+from xai.data.dataset import Dataset, Slice, prepare
+from xai.data.folder import check_folder, read_folder
+from xai.data.phantom import PhantomSlice, make_phantom
+from xai.data.source import check_source, prepare_source
+from xai.data.split import split_by_patient
+
+__all__ = [
+    "Dataset", "PhantomSlice", "Slice", "audit", "check_folder", "class_plane_table", "dataset_table",
+    "check_source", "make_phantom", "prepare", "prepare_source", "read_folder", "split_by_patient", "tumour_places",
+]  # fmt: skip

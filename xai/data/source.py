@@ -1,0 +1,78 @@
+"""From a profile's data section to the prepared dataset."""
+
+from __future__ import annotations
+
+from typing import Iterator
+
+import numpy as np
+import pandas as pd
+
+from xai.data.dataset import Slice, prepare
+from xai.data.folder import check_folder, read_folder
+from xai.data.phantom import make_phantom
+from xai.data.split import split_by_patient
+from xai.paths import Study
+from xai.profiles import Data, Profile
+
+
+def check_source(profile: Profile) -> pd.DataFrame | None:
+    """Check a source before any expensive work; the checked index for a folder, None for the phantom.
+
+    Raises
+    ------
+    StudyError
+        One sentence about the first thing that is wrong.
+    """
+    if profile.data.source == "phantom":
+        return None
+    index = check_folder(profile.data.root)
+    index = _limit(index, profile.data.slices_per_class, profile.seed)
+    _splits(index, profile.data, profile.seed)
+    return index
+
+
+def prepare_source(study: Study, profile: Profile) -> None:
+    """Prepare the dataset of a profile under `study.data`; see `xai.data.dataset.prepare`."""
+    data = profile.data
+    index = check_source(profile)
+    if index is None:
+        slices, count = _phantom(data, profile.seed), data.subjects * data.slices_per_subject
+    else:
+        slices, count = read_folder(data.root, index), len(index)
+
+    def assign(records: pd.DataFrame) -> np.ndarray:
+        if index is not None and "split" in index:
+            return index["split"].to_numpy()
+        return _splits(records, data, profile.seed).to_numpy()
+
+    prepare(study, slices, count=count, image_size=data.image_size, source=data.source, assign_splits=assign)
+
+
+def _splits(index: pd.DataFrame, data: Data, seed: int) -> pd.Series:
+    if "split" in index:
+        return index["split"]
+    return split_by_patient(
+        index, seed=seed, validation_share=data.validation_share, test_share=data.test_share,
+        validation_fold=data.validation_fold, test_fold=data.test_fold,
+    )  # fmt: skip
+
+
+def _limit(index: pd.DataFrame, slices_per_class: int | None, seed: int) -> pd.DataFrame:
+    """Keep about `slices_per_class` slices of each class, spread over its patients.
+
+    Slices are taken in turn, one from every patient, so that a small run still sees as many patients as it can.
+    """
+    if slices_per_class is None:
+        return index
+    shuffled = index.iloc[np.random.default_rng(seed).permutation(len(index))]
+    turn = shuffled.groupby("patient").cumcount()
+    ordered = shuffled.assign(_turn=turn).sort_values("_turn", kind="stable")
+    return ordered.groupby("label").head(slices_per_class).drop(columns="_turn").sort_index()
+
+
+def _phantom(data: Data, seed: int) -> Iterator[Slice]:
+    phantom = make_phantom(
+        subjects=data.subjects, slices_per_subject=data.slices_per_subject, image_size=data.image_size, seed=seed
+    )
+    for number, item in enumerate(phantom):
+        yield Slice(f"p{number:05d}", item.image, item.mask, item.label, item.patient, item.plane, mni=item.mni)

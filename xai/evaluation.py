@@ -1,0 +1,219 @@
+"""Chapter 7's work: join what the chapters measured into the study's tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+import pandas as pd
+
+from xai.data.dataset import Dataset
+from xai.findings import Findings
+from xai.metrics import overlap
+from xai.metrics.classification import classification_table, expected_calibration_error, mcnemar
+from xai.metrics.text import METRICS, evaluate_reports, evaluate_writers
+from xai.paths import VARIANTS, Study, StudyError
+from xai.profiles import Profile
+from xai.reports.prompt import build_prompt
+
+
+def predictions_by_architecture(study: Study, profile: Profile) -> dict[str, pd.DataFrame]:
+    """Test predictions of every hybrid."""
+    return {
+        architecture: pd.read_csv(study.need(study.predictions(architecture), f"02_training of {architecture}"), dtype={"id": str, "patient": str})
+        for architecture in profile.training.architectures
+    }
+
+
+def histories(study: Study, profile: Profile) -> dict[str, pd.DataFrame]:
+    """Training history of every hybrid."""
+    return {architecture: pd.read_csv(study.history(architecture)) for architecture in profile.training.architectures}
+
+
+def architectures(study: Study, profile: Profile) -> pd.DataFrame:
+    """Table T2: parameters, target layer, and how long and with what each network trained."""
+    records = []
+    for architecture in profile.training.architectures:
+        facts = json.loads((study.model(architecture) / "network.json").read_text())
+        seconds = json.loads(study.seconds(architecture).read_text())
+        training = profile.training
+        records.append({
+            "architecture": architecture, "parameters": facts["parameters"], "target_layer": facts["target_layer"],
+            "grid": facts["grid"], "channels": facts["channels"], "epochs": seconds["epochs"], "kept_epoch": seconds["best_epoch"],
+            "learning_rate": training.learning_rates.get(architecture, training.learning_rate), "batch_size": training.batch_size,
+            "seconds": round(seconds["training"]),
+        })  # fmt: skip
+    return pd.DataFrame(records)
+
+
+def classification(study: Study, profile: Profile) -> pd.DataFrame:
+    """Table T3: accuracy, precision, recall, F1, AUC with intervals over patients, and calibration error; best first."""
+    records = [
+        {"architecture": name, **classification_table(table, bootstrap=profile.evaluation.bootstrap, seed=profile.seed),
+         "ece": expected_calibration_error(table)}
+        for name, table in predictions_by_architecture(study, profile).items()
+    ]  # fmt: skip
+    return pd.DataFrame(records).sort_values("accuracy", ascending=False, ignore_index=True)
+
+
+def segmentation(study: Study, profile: Profile) -> pd.DataFrame:
+    """Table T4: segmentation heads on the test split, mean over slices with intervals over patients."""
+    records = [{"architecture": name, **_segmentation_scores(study, profile, name)} for name in profile.training.architectures]
+    return pd.DataFrame(records).sort_values("dice", ascending=False, ignore_index=True)
+
+
+def ablation(study: Study, profile: Profile) -> pd.DataFrame:
+    """Table T8: each ablated architecture with both heads, with the class head alone and with the mask head alone."""
+    records = []
+    for architecture in profile.training.ablation:
+        for variant in VARIANTS:
+            record = {"architecture": architecture, "variant": variant, "accuracy": np.nan, "dice": np.nan}
+            made_by = f"02_training of {architecture}, variant {variant}"
+            if variant != "segmentation_only":
+                table = pd.read_csv(study.need(study.predictions(architecture, variant), made_by), dtype={"id": str, "patient": str})
+                scores = classification_table(table, bootstrap=profile.evaluation.bootstrap, seed=profile.seed)
+                record |= {key: scores[key] for key in ("accuracy", "accuracy_low", "accuracy_high")}
+            if variant != "classification_only":
+                study.need(study.test_masks(architecture, variant), made_by)
+                scores = _segmentation_scores(study, profile, architecture, variant)
+                record |= {key: scores[key] for key in ("dice", "dice_low", "dice_high")}
+            records.append(record)
+    return pd.DataFrame(records, columns=["architecture", "variant", "accuracy", "accuracy_low", "accuracy_high", "dice", "dice_low", "dice_high"])
+
+
+def faithfulness(study: Study, profile: Profile) -> pd.DataFrame:
+    """Areas of the faithfulness curves of all networks; ``faithfulness.csv``."""
+    return _joined(study, profile, "faithfulness")
+
+
+def sanity(study: Study, profile: Profile) -> pd.DataFrame:
+    """Likeness under randomised weights of all networks."""
+    return _joined(study, profile, "sanity")
+
+
+def load_reports(study: Study, profile: Profile) -> tuple[pd.DataFrame, dict[str, str]]:
+    """All reports, and for each writer its status: "complete", "incomplete: ..." or "not run: ..."."""
+    frames, status = [], {}
+    for writer in profile.reports.writers:
+        path = study.need(study.reports(writer), f"06_reports of {writer}")
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        frames.append(pd.DataFrame(lines, columns=["id", "writer", "model", "prompt_sha256", "text", "seconds", "tokens"]))
+        status[writer] = path.with_suffix(".status").read_text(encoding="utf-8").strip()
+    return pd.concat([frame for frame in frames if len(frame)], ignore_index=True), status
+
+
+def writers(study: Study, profile: Profile) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Table T7 by writer, a writer without reports as an empty row, and the scores of every report."""
+    reports, status = load_reports(study, profile)
+    findings = {name: Findings.load(study.findings(name)) for name in reports["id"].unique()}
+    table = evaluate_writers(reports, findings, draws=profile.evaluation.bootstrap, seed=profile.seed)
+    table["status"] = table["writer"].map(status)
+    absent = [{"writer": name, "n": 0, "status": status[name]} for name in status if name not in set(table["writer"])]
+    table = pd.concat([table, pd.DataFrame(absent)], ignore_index=True) if absent else table
+    return table, evaluate_reports(reports, findings)[["id", "writer", *METRICS]]
+
+
+def claims(scores: pd.DataFrame, overlaps: pd.DataFrame, reports: pd.DataFrame) -> pd.DataFrame:
+    """The paper's claims in the abstract's words, beside what this run measured."""
+    cams = overlaps[(overlaps["label"] == "all") & overlaps["architecture"].ne("none") & overlaps["threshold"].ne("oracle")]
+    by_method = cams.groupby("method")["dice"].mean().sort_values(ascending=False)
+    run = reports[reports["n"] > 0].set_index("writer")
+
+    def leader(column: str, needed: tuple[str, ...]) -> str:
+        missing = [name for name in needed if name not in run.index]
+        best = f"among the writers run: {run[column].idxmax()} ({run[column].max():.2f})" if len(run) else "no writer ran"
+        return (f"not run: {', '.join(missing)}; " if missing else "") + best
+
+    three = ("grok3", "mistral", "llama")
+    rows = [
+        ("InceptionResNetV2 classifies best", f"{scores.iloc[0]['architecture']} ({scores.iloc[0]['accuracy']:.3f} accuracy)"),
+        ("Grad-CAM++ overlaps best", f"{by_method.index[0]} (mean Dice {by_method.iloc[0]:.3f} over networks and label-free rules)"),
+        ("Grok3 leads lexical diversity", leader("mtld", three)),
+        ("Grok3 leads coherence", leader("coherence", three)),
+        ("LLaMA is the most readable", leader("flesch", three)),
+    ]
+    return pd.DataFrame(rows, columns=["claim of the abstract", "this run"])
+
+
+def best_against_second(scores: pd.DataFrame, predictions: dict[str, pd.DataFrame], profile: Profile) -> pd.DataFrame:
+    """McNemar's test between the two networks with the highest accuracy, on the same slices."""
+    if len(scores) < 2:
+        return pd.DataFrame({"comparison": ["one network only; nothing to compare"]})
+    first, second = scores["architecture"].iloc[:2]
+    test = mcnemar(predictions[first], predictions[second], bootstrap=profile.evaluation.bootstrap, seed=profile.seed)
+    return pd.DataFrame([{"best": first, "second": second, **test}])
+
+
+def hybrid_schematic(study: Study, profile: Profile, architecture: str) -> dict:
+    """What `xai.plots.plot_hybrid` draws of a network: features from shallow to deep, decoder from deep to shallow."""
+    facts = json.loads((study.model(architecture) / "network.json").read_text())
+    size = profile.data.image_size
+    deep_first = [tuple(facts["last"]), *map(tuple, facts["skips"])]
+    features = [(name, channels, max(1, round(size / cells))) for name, cells, channels in dict.fromkeys(deep_first)]
+    return {"features": features[::-1], "decoder": facts["decoder"], "image_size": size}
+
+
+def reports_side_by_side(study: Study, profile: Profile) -> dict:
+    """What `xai.plots.plot_reports` draws: the first reported finding, its prompt, and every writer's text or None."""
+    reports, status = load_reports(study, profile)
+    identifier = reports["id"].iloc[0]
+    findings = Findings.load(study.findings(identifier))
+    texts = {name: reports.loc[(reports["writer"] == name) & (reports["id"] == identifier), "text"] for name in status}
+    prompt = "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in build_prompt(findings))
+    return {
+        "findings": findings.model_dump_json(indent=1), "prompt": prompt,
+        "reports": {name: text.iloc[0] if len(text) else None for name, text in texts.items()},
+    }  # fmt: skip
+
+
+def prior_work(study: Study, scores: pd.DataFrame, published: Path = Path("book/prior_work.csv")) -> pd.DataFrame:
+    """Table T9: published figures as cited in ``book/prior_work.csv``, and the best network of this run as the last row."""
+    if not published.exists():
+        raise StudyError(f"{published} not found; run this chapter from the top folder of the repository.")
+    dataset = Dataset(study)
+    best, head = scores.iloc[0], segmentation_of_best(study)
+    source = " + ".join(sorted(dataset.index["source"].unique()))
+    own = {
+        "work": f"this run ({study.name}): {best['architecture']}", "data": source, "split": "by patient",
+        "accuracy": f"{100 * best['accuracy']:.1f} %", "segmentation Dice": f"{head:.3f}", "reference": "table T3, T4",
+    }  # fmt: skip
+    table = pd.read_csv(published, dtype=str, keep_default_na=False)
+    return pd.concat([table, pd.DataFrame([own])], ignore_index=True)
+
+
+def segmentation_of_best(study: Study) -> float:
+    """The highest mean Dice in ``segmentation.csv``."""
+    return float(pd.read_csv(study.need(study.table("segmentation"), "07_evaluation"))["dice"].max())
+
+
+def _segmentation_scores(study: Study, profile: Profile, architecture: str, variant: str = "hybrid") -> dict[str, float]:
+    dataset = Dataset(study)
+    rows = dataset.rows("test")
+    predicted = np.load(study.need(study.test_masks(architecture, variant), f"02_training of {architecture}")) > 0.5
+    truth = np.asarray(dataset.masks[rows]) > 0
+    patients = dataset.index["patient"].to_numpy()[rows]
+    measures: dict[str, Callable] = {"dice": overlap.dice, "iou": overlap.iou, "hd95": overlap.hd95}
+    result: dict[str, float] = {}
+    for name, measure in measures.items():
+        values = measure(predicted, truth)
+        low, high = patient_interval(values, patients, draws=profile.evaluation.bootstrap, seed=profile.seed)
+        result |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
+    return result
+
+
+def patient_interval(values: np.ndarray, patients: np.ndarray, *, draws: int, seed: int) -> tuple[float, float]:
+    """95 % percentile interval of the mean over slices, by resampling patients with all their slices."""
+    _, member = np.unique(patients, return_inverse=True)
+    sums, counts = np.bincount(member, weights=values), np.bincount(member)
+    weights = np.random.default_rng(seed).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=draws)
+    means = (weights @ sums) / (weights @ counts)
+    return tuple(float(value) for value in np.percentile(means, [2.5, 97.5]))
+
+
+def _joined(study: Study, profile: Profile, name: str) -> pd.DataFrame:
+    return pd.concat(
+        [pd.read_csv(study.need(study.saliency_table(architecture, name), f"03_saliency of {architecture}"))
+         for architecture in profile.training.architectures], ignore_index=True,
+    )  # fmt: skip

@@ -1,0 +1,139 @@
+"""Chapter 5's work: place every explained slice in the brain, name what its mask covers, and hand over the findings."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime, timezone
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+import xai
+from xai.atlas import Anatomy, NotLocalisable, localise, name_regions, validate
+from xai.data.dataset import Dataset
+from xai.data.phantom import make_phantom
+from xai.findings import Findings, summarise_mask
+from xai.metrics.overlap import dice
+from xai.paths import LABELS, Study
+from xai.profiles import Profile
+
+VALIDATION_SEED = 10_007  # added to the study's seed, so that validation heads are never those of the study
+NOT_LOCALISED = {
+    "hemisphere": "not determinable", "centroid_mni_mm": None, "centroid_sd_mm": None, "through_plane_sd_mm": None,
+    "regions": [], "outside_atlas_probability": None, "lobe": None, "match_score": None,
+}  # fmt: skip
+
+
+def choose_explanation(study: Study, profile: Profile) -> tuple[str, str]:
+    """The network and method whose findings are reported: the profile's, else the best on validation.
+
+    Network: highest validation accuracy of its kept epoch, then validation Dice. Method: highest validation Dice of
+    its masks. The test split has no say.
+    """
+    def kept_epoch(architecture: str) -> tuple[float, float]:
+        history = pd.read_csv(study.need(study.history(architecture), f"02_training of {architecture}"))
+        kept = history.loc[history["val_loss"].idxmin()]
+        return kept["val_accuracy"], kept["val_dice"]
+
+    rules = pd.read_csv(study.need(study.table("threshold_rules"), "04_thresholding"))
+    architecture = profile.atlas.architecture or max(profile.training.architectures, key=kept_epoch)
+    own = rules[rules["architecture"] == architecture].set_index("method")
+    best = own[["fixed", "validation", "adaptive", "otsu"]].max(axis=1)
+    return architecture, profile.atlas.method or str(best.idxmax())
+
+
+def find_all(study: Study, profile: Profile, architecture: str, method: str) -> pd.DataFrame:
+    """Write ``findings/<id>.json`` for every explained test slice.
+
+    Returns
+    -------
+    DataFrame
+        Table T6's source: id, label, plane, region, hemisphere, kind, probability, overlap, outside (of the atlas); slices
+        without a named region have one row with an empty region.
+    """
+    dataset = Dataset(study)
+    test = dataset.rows("test")
+    rows = dataset.balanced_rows("test", profile.saliency.test_slices)
+    positions = np.searchsorted(test, rows)
+    masks = np.load(study.need(study.cam_masks(architecture, method), "04_thresholding"), mmap_mode="r")
+    heads = np.load(study.test_masks(architecture), mmap_mode="r")
+    predictions = pd.read_csv(study.predictions(architecture), dtype={"id": str})
+    for old in study.findings("x").parent.glob("*.json"):
+        old.unlink()  # of another network or split
+    records = []
+    for row, position in zip(tqdm(rows, desc="placing slices", unit="slice"), positions):
+        entry, mask = dataset.index.iloc[row], np.asarray(masks[position]) > 0
+        anatomy, flags = place(np.asarray(dataset.images[row]), mask, entry["plane"], profile)
+        agreement = float(dice(mask[None], np.asarray(heads[position])[None] > 0.5)[0])
+        findings = _findings(entry, mask, predictions.iloc[position], anatomy, flags, agreement, (architecture, method), study)
+        findings.save(study.findings(findings.id))
+        records += _region_rows(entry, anatomy)
+    return pd.DataFrame(records)
+
+
+def place(image: np.ndarray, mask: np.ndarray, plane: str | None, profile: Profile) -> tuple[dict, list[str]]:
+    """Anatomy of one mask as a dict of `Anatomy`'s fields, and quality flags; without a match, an empty one."""
+    if not mask.any():
+        return dict(NOT_LOCALISED), ["empty mask"]
+    try:
+        found = localise(image, plane=plane, exclude=mask)
+    except NotLocalisable:
+        return dict(NOT_LOCALISED), ["slice could not be placed in the brain"]
+    anatomy: Anatomy = name_regions(mask, found, convention=profile.atlas.convention)
+    flags = [] if anatomy.regions else ["no atlas region under the mask"]
+    return asdict(anatomy), flags
+
+
+def validate_on_phantom(profile: Profile) -> pd.DataFrame:
+    """Localisation error on heads of known truth that are not in the study; table ``localisation.csv``."""
+    per_subject = 3
+    phantom = make_phantom(
+        subjects=max(3, -(-profile.atlas.validation_cases // per_subject)), slices_per_subject=per_subject,
+        image_size=profile.data.image_size, seed=profile.seed + VALIDATION_SEED,
+    )  # fmt: skip
+    cases = ((f"{item.patient}-{number}", item.image, item.mask, item.plane, item.mni) for number, item in enumerate(phantom))
+    return validate(tqdm(cases, desc="validating", unit="slice", total=profile.atlas.validation_cases))
+
+
+def regions_by_class(regions: pd.DataFrame) -> pd.DataFrame:
+    """Table T6: for each true class the most frequent first region, and how often and how far the mask lies outside the atlas."""
+    first = regions.sort_values("probability", ascending=False).groupby("id", sort=False).head(1)
+    records = []
+    for label in LABELS:
+        part = first[first["label"] == label]
+        names = part.loc[part["region"] != "", "region"].value_counts()
+        records.append({
+            "label": label, "slices": len(part), "most frequent region": names.index[0] if len(names) else "none",
+            "its share, %": round(100 * names.iloc[0] / len(part), 1) if len(names) else np.nan,
+            "no region named, %": round(100 * (part["region"] == "").mean(), 1) if len(part) else np.nan,
+            "mean probability outside the atlas": round(part["outside"].mean(), 2),
+        })  # fmt: skip
+    return pd.DataFrame(records)
+
+
+def _findings(entry, mask, prediction, anatomy, flags, agreement, source, study) -> Findings:
+    probabilities = {label: float(prediction[f"prob_{label}"]) for label in LABELS}
+    label = max(probabilities, key=probabilities.get)
+    if probabilities[label] < 0.5:
+        flags = [*flags, "low class probability"]
+    return Findings.model_validate({
+        "id": entry["id"], "plane": entry["plane"], "image_size": mask.shape[0],
+        "model": source[0], "cam_method": source[1],
+        "prediction": {"label": label, "probabilities": probabilities},
+        "mask": summarise_mask(mask) | {"segmentation_agreement_dice": agreement},
+        "anatomy": anatomy, "quality_flags": flags,
+        "provenance": {"study": study.name, "xai_version": xai.__version__,
+                       "created": datetime.now(timezone.utc).isoformat(timespec="seconds")},
+    })  # fmt: skip
+
+
+def _region_rows(entry, anatomy: dict) -> list[dict]:
+    common = {"id": entry["id"], "label": entry["label"], "plane": entry["plane"]}
+    outside = anatomy["outside_atlas_probability"]
+    regions = anatomy["regions"] or [{"name": "", "hemisphere": "", "kind": "", "probability": 0.0, "overlap_percent": 0.0}]
+    return [
+        common | {"region": region["name"], "hemisphere": region["hemisphere"], "kind": region["kind"],
+                  "probability": region["probability"], "overlap": region["overlap_percent"], "outside": outside}
+        for region in regions
+    ]  # fmt: skip

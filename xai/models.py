@@ -1,0 +1,236 @@
+"""Nine convolutional encoders, each with a classification head and a segmentation head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+from keras import layers
+
+from xai.paths import VARIANTS, StudyError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One encoder of the study: its name in `keras.applications`, its smallest input and its input scaling."""
+
+    title: str
+    application: str
+    smallest_input: int
+    # How the published ImageNet weights expect their input: "caffe" BGR minus channel means, "tf" [-1, 1],
+    # "torch" ImageNet mean and deviation, "raw" 0-255 because the network rescales by itself.
+    scaling: str
+
+
+# The nine of the group's 2024 study (BioData Mining 17, doi 10.1186/s13040-024-00370-4).
+ARCHITECTURES: dict[str, Architecture] = {
+    "vgg16": Architecture("VGG16", "VGG16", 32, "caffe"),
+    "vgg19": Architecture("VGG19", "VGG19", 32, "caffe"),
+    "resnet50": Architecture("ResNet50", "ResNet50", 32, "caffe"),
+    "resnet50v2": Architecture("ResNet50V2", "ResNet50V2", 32, "tf"),
+    "xception": Architecture("Xception", "Xception", 71, "tf"),
+    "inceptionv3": Architecture("InceptionV3", "InceptionV3", 75, "tf"),
+    "densenet121": Architecture("DenseNet121", "DenseNet121", 32, "torch"),
+    "efficientnetb0": Architecture("EfficientNetB0", "EfficientNetB0", 32, "raw"),
+    "inceptionresnetv2": Architecture("InceptionResNetV2", "InceptionResNetV2", 75, "tf"),
+}
+
+DECODER_FILTERS = (128, 64, 32, 16)  # from stride 16 to stride 2; light beside encoders of 4 to 55 million weights
+
+
+class FeatureLayer(NamedTuple):
+    """A layer through which everything flows from image to output, with its map size (cells) and channels."""
+
+    name: str
+    size: int
+    channels: int
+
+
+def cut_layers(model: keras.Model) -> list[FeatureLayer]:
+    """Layers with a spatial output that separate the input from the output of a network.
+
+    A network can be split at such a layer without leaving a path beside it: features before, head after.
+    Found from the graph: in topological order, layer `i` separates when no edge jumps over it.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A functional network with one input and one output.
+
+    Returns
+    -------
+    list of FeatureLayer
+        From input to output.
+    """
+    ordered = model.layers
+    position = {layer.name: index for index, layer in enumerate(ordered)}
+    last_consumer = [index for index in range(len(ordered))]
+    for index, layer in enumerate(ordered):
+        for node in layer._inbound_nodes:
+            for parent in node.parent_nodes:
+                name = parent.operation.name
+                if name in position:
+                    last_consumer[position[name]] = max(last_consumer[position[name]], index)
+    cuts, reach = [], -1
+    for index, layer in enumerate(ordered):
+        shape = getattr(layer.output, "shape", ())
+        if reach <= index and len(shape) == 4 and not isinstance(layer, (layers.ZeroPadding2D, layers.InputLayer)):
+            cuts.append(FeatureLayer(layer.name, int(shape[1]), int(shape[3])))
+        reach = max(reach, last_consumer[index])
+    return cuts
+
+
+def encoder_of(model: keras.Model) -> keras.Model:
+    """The part of a hybrid from the image to the encoder's last feature map, sharing its weights."""
+    return keras.Model(model.input, model.get_layer(model.encoder_output).output, name="encoder")
+
+
+def target_layer(model: keras.Model, *, minimum_grid: int = 5) -> FeatureLayer:
+    """The layer whose activations the class activation maps weigh.
+
+    The last spatial layer of the encoder, unless its map has fewer than `minimum_grid` cells a side (small
+    inputs); then the deepest layer that has them. A 2 x 2 map cannot localise anything.
+    """
+    candidates = [layer for layer in cut_layers(encoder_of(model)) if layer.size >= minimum_grid]
+    if not candidates:
+        raise StudyError(
+            f"No layer of {model.name} has a map of {minimum_grid} x {minimum_grid} cells; "
+            "lower `saliency.minimum_grid` or raise `data.image_size` in the profile."
+        )
+    return candidates[-1]
+
+
+def build_hybrid(
+    architecture: str,
+    *,
+    image_size: int,
+    classes: int = 3,
+    variant: str = "hybrid",
+    encoder_weights: str | None = None,
+    batch_norm_momentum: float | None = None,
+    dropout: float = 0.2,
+    seed: int = 0,
+) -> keras.Model:
+    """Build one encoder with a classification and a segmentation head.
+
+    Parameters
+    ----------
+    architecture : str
+        A key of `ARCHITECTURES`.
+    image_size : int
+        Side of the square input in pixels.
+    variant : {"hybrid", "classification_only", "segmentation_only"}
+        Which heads the network has; the last two serve the ablation.
+    encoder_weights : str, optional
+        None (random), "imagenet" (downloaded by Keras), or the path of a Keras weights file of the encoder.
+    batch_norm_momentum : float, optional
+        Replaces the encoder's own. Short runs need about 0.9: at 0.99 the running statistics
+        are still those of the random start after a few hundred steps.
+
+    Returns
+    -------
+    keras.Model
+        Input (B, S, S, 1) grey values 0-255. Outputs, as a dict: `classification` logits (B, classes) and
+        `segmentation` logits (B, S, S, 1). `model.encoder_output` names the encoder's last layer.
+
+    Raises
+    ------
+    StudyError
+        Unknown architecture or variant, or an image smaller than the encoder can take.
+    """
+    facts = architecture_facts(architecture)
+    if variant not in VARIANTS:
+        raise StudyError(f"Unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}.")
+    if image_size < facts.smallest_input:
+        raise StudyError(
+            f"{facts.title} needs images of at least {facts.smallest_input} px, found {image_size}; "
+            "raise `data.image_size` in the profile or leave this architecture out."
+        )
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((image_size, image_size, 1), name="image")
+    colour = layers.Concatenate(name="grey_to_rgb")([image, image, image])
+    scaled = _scale(colour, facts.scaling, pretrained=encoder_weights is not None)
+    encoder = getattr(keras.applications, facts.application)(
+        include_top=False, weights="imagenet" if encoder_weights == "imagenet" else None, input_tensor=scaled
+    )
+    _initialise(encoder, encoder_weights, batch_norm_momentum, seed)
+
+    outputs = {}
+    if variant != "segmentation_only":
+        pooled = layers.GlobalAveragePooling2D(name="pooled")(encoder.output)
+        outputs["classification"] = layers.Dense(classes, name="classification")(
+            layers.Dropout(dropout, seed=seed, name="head_dropout")(pooled)
+        )
+    if variant != "classification_only":
+        outputs["segmentation"] = _decoder(encoder, image_size)
+    model = keras.Model(image, outputs, name=architecture)
+    model.encoder_output = encoder.layers[-1].name
+    return model
+
+
+def architecture_facts(architecture: str) -> Architecture:
+    """Facts of a named architecture, or one sentence saying which exist."""
+    if architecture not in ARCHITECTURES:
+        raise StudyError(f"Unknown architecture {architecture!r}; expected one of {', '.join(ARCHITECTURES)}.")
+    return ARCHITECTURES[architecture]
+
+
+def skip_layers(encoder: keras.Model, image_size: int) -> list[FeatureLayer]:
+    """Encoder layers at about stride 16, 8, 4 and 2: those whose map size is nearest, the deepest of equals.
+
+    Networks without padding (Inception, Xception) have no exact strides, so sizes are matched, not divided.
+    """
+    cuts = cut_layers(encoder)[::-1]
+    chosen = [min(cuts, key=lambda layer: abs(layer.size - image_size / stride)) for stride in (16, 8, 4, 2)]
+    return list(dict.fromkeys(chosen))
+
+
+def _scale(colour, scaling: str, *, pretrained: bool):
+    """Input scaling: what published weights expect, else [-1, 1]."""
+    if scaling == "raw":
+        return colour
+    if pretrained and scaling == "caffe":
+        return layers.Rescaling(1.0, offset=[-103.939, -116.779, -123.68], name="input_scaling")(colour)
+    if pretrained and scaling == "torch":
+        deviation, mean = (0.229, 0.224, 0.225), (0.485, 0.456, 0.406)
+        return layers.Rescaling(
+            [1 / (255 * d) for d in deviation], offset=[-m / d for m, d in zip(mean, deviation)], name="input_scaling"
+        )(colour)
+    return layers.Rescaling(1 / 127.5, offset=-1.0, name="input_scaling")(colour)
+
+
+def _initialise(encoder: keras.Model, weights: str | None, momentum: float | None, seed: int) -> None:
+    if weights not in (None, "imagenet"):
+        if not Path(weights).exists():
+            raise StudyError(f"Encoder weights {weights} not found; give a Keras weights file, `imagenet` or null.")
+        encoder.load_weights(weights)
+    has_normalisation = False
+    for layer in encoder.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            has_normalisation = True
+            if momentum is not None:
+                layer.momentum = momentum
+    if weights is None and not has_normalisation:
+        # Glorot's start halves the variance at every ReLU, so 16 unnormalised layers (VGG) pass on next to nothing.
+        for index, layer in enumerate(encoder.layers):
+            if isinstance(layer, layers.Conv2D):
+                start = keras.initializers.HeNormal(seed=seed * 1000 + index)
+                layer.kernel.assign(start(layer.kernel.shape))
+
+
+def _decoder(encoder: keras.Model, image_size: int):
+    """A light U-Net decoder (Ronneberger et al. 2015) over the encoder's own feature maps; mask logits at full size."""
+    x = encoder.output
+    for layer, filters in zip(skip_layers(encoder, image_size), DECODER_FILTERS):
+        skip = encoder.get_layer(layer.name).output
+        if x is not skip:
+            x = layers.Resizing(layer.size, layer.size, name=f"decoder_{layer.size}_up")(x)
+            skip = layers.Conv2D(filters, 1, name=f"decoder_{layer.size}_skip")(skip)
+            x = layers.Concatenate(name=f"decoder_{layer.size}_join")([x, skip])
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"decoder_{layer.size}_conv")(x)
+        x = layers.BatchNormalization(momentum=0.9, name=f"decoder_{layer.size}_norm")(x)
+        x = layers.Activation("relu", name=f"decoder_{layer.size}_relu")(x)
+    x = layers.Conv2D(1, 1, name="mask_logits")(x)
+    return layers.Resizing(image_size, image_size, dtype="float32", name="segmentation")(x)

@@ -1,0 +1,231 @@
+"""Every knob of a run, validated. A profile is a YAML file of `profiles/`; what it leaves out keeps the default here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from xai.paths import METHODS, StudyError, write_text
+
+Architecture = Literal[
+    "vgg16", "vgg19", "resnet50", "resnet50v2", "xception",
+    "inceptionv3", "densenet121", "efficientnetb0", "inceptionresnetv2",
+]  # fmt: skip
+NINE: tuple[str, ...] = Architecture.__args__
+SMALLEST_INPUT = {"xception": 71, "inceptionv3": 75, "inceptionresnetv2": 75}  # of keras.applications; the rest take 32
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Section):
+    source: Literal["phantom", "folder"] = "phantom"
+    root: str | None = Field(None, description="folder that holds index.csv; only for source `folder`")
+    image_size: int = Field(96, ge=32, le=512)
+    subjects: int = Field(60, ge=9, le=100_000, description="phantom subjects, spread evenly over the three classes")
+    slices_per_subject: int = Field(6, ge=1, le=60)
+    slices_per_class: int | None = Field(None, ge=3, description="keep at most so many; whole patients, in order of a seeded draw")
+    validation_share: float = Field(0.15, gt=0, lt=0.5)
+    test_share: float = Field(0.2, gt=0, lt=0.5)
+    validation_fold: int | None = Field(None, description="published fold that validates; with test_fold")
+    test_fold: int | None = Field(None, description="published fold that tests; overrides the shares")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Data":
+        if self.source == "folder" and self.root is None:
+            raise ValueError("`data.root` is needed with `data.source: folder` (make book SOURCE=folder ROOT=/path)")
+        if (self.test_fold is None) != (self.validation_fold is None):
+            raise ValueError("`data.test_fold` and `data.validation_fold` go together; set both or neither")
+        if self.test_fold is not None and self.test_fold == self.validation_fold:
+            raise ValueError("`data.test_fold` and `data.validation_fold` must differ")
+        return self
+
+
+class Training(Section):
+    architectures: tuple[Architecture, ...] = NINE
+    epochs: int = Field(10, ge=1, le=1000)
+    batch_size: int = Field(8, ge=2, le=512)
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    # VGG has no normalisation layers and diverges at rates the others like.
+    learning_rates: dict[Architecture, float] = Field(default_factory=dict)
+    warmup_share: float = Field(0.1, ge=0, lt=1)
+    segmentation_weight: float = Field(1.0, ge=0, description="lambda of: cross-entropy + lambda x (Dice + BCE)")
+    encoder_weights: str | None = None
+    batch_norm_momentum: float | None = Field(None, gt=0, lt=1)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    augment: bool = True
+    patience: int | None = Field(None, ge=1, description="epochs without a better validation loss before stopping")
+    run_eagerly: bool = False
+    ablation: tuple[Architecture, ...] = ()
+
+    @field_validator("architectures")
+    @classmethod
+    def _some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or len(set(value)) != len(value):
+            raise ValueError("name at least one architecture, and each only once")
+        return value
+
+
+class Saliency(Section):
+    methods: tuple[Literal["gradcam", "gradcampp", "scorecam"], ...] = METHODS
+    minimum_grid: int = Field(5, ge=2, le=64)
+    scorecam_channels: int | None = Field(None, ge=1, description="null: all channels, as published; a number: approximate")
+    test_slices: int | None = Field(None, ge=3, description="explain so many test slices, balanced over classes; null: all")
+    validation_slices: int | None = Field(24, ge=3)
+    faithfulness_slices: int = Field(9, ge=1)
+    faithfulness_steps: int = Field(10, ge=2, le=200)
+    sanity_slices: int = Field(6, ge=1)
+    sanity_stages: int = Field(5, ge=2, le=50)
+
+
+class Masks(Section):
+    fixed_percentile: float = Field(90.0, gt=0, lt=100)
+    lowest_percentile: int = Field(70, ge=1, le=98)
+    highest_percentile: int = Field(99, ge=2, le=99)
+    step: int = Field(1, ge=1, le=20)
+    opening_radius: int = Field(1, ge=0, le=10)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Masks":
+        if self.lowest_percentile >= self.highest_percentile:
+            raise ValueError("`masks.lowest_percentile` must be below `masks.highest_percentile`")
+        return self
+
+
+class Atlas(Section):
+    architecture: Architecture | None = Field(None, description="null: the best on validation")
+    method: Literal["gradcam", "gradcampp", "scorecam"] | None = Field(None, description="null: the best on validation")
+    convention: Literal["radiological", "neurological"] | None = Field(
+        "radiological", description="which image side is the patient's left; null: unknown, and no side is reported"
+    )
+    validation_cases: int = Field(45, ge=3)
+
+
+class Writer(Section):
+    model: str | None = None
+    base_url: str | None = None
+
+
+class Reports(Section):
+    writers: tuple[Literal["template", "smollm2", "llama", "grok3", "mistral", "openai_compatible"], ...] = (
+        "template", "smollm2", "llama", "grok3", "mistral",
+    )  # fmt: skip
+    findings: int = Field(12, ge=1, description="how many explained slices are narrated, balanced over classes")
+    temperature: float = Field(0.0, ge=0, le=2)
+    max_tokens: int = Field(500, ge=50)
+    timeout_seconds: float = Field(60, gt=0)
+    settings: dict[str, Writer] = Field(default_factory=dict, description="model id and base address by writer")
+
+
+class Evaluation(Section):
+    bootstrap: int = Field(1000, ge=10, le=100_000)
+
+
+class Profile(Section):
+    """All parameters of a study, in the order its chapters use them."""
+
+    seed: int = Field(2026, ge=0)
+    data: Data = Data()
+    training: Training = Training()
+    saliency: Saliency = Saliency()
+    masks: Masks = Masks()
+    atlas: Atlas = Atlas()
+    reports: Reports = Reports()
+    evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _inputs_large_enough(self) -> "Profile":
+        for architecture in (*self.training.architectures, *self.training.ablation):
+            smallest = SMALLEST_INPUT.get(architecture, 32)
+            if self.data.image_size < smallest:
+                raise ValueError(
+                    f"{architecture} needs `data.image_size` of at least {smallest}, found {self.data.image_size}"
+                )
+        extra = set(self.training.ablation) - set(self.training.architectures)
+        if extra:
+            raise ValueError(f"`training.ablation` names {', '.join(sorted(extra))}, which `training.architectures` lacks")
+        return self
+
+
+def load_profile(path: Path | str, **data: str | None) -> Profile:
+    """Read and validate a profile; `data` overrides entries of its data section where not None.
+
+    Raises
+    ------
+    StudyError
+        One sentence: which file, which key, what was found and what is expected.
+    """
+    path = Path(path)
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
+        raise StudyError(f"Profile {path} not found; profiles there: {known}.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise StudyError(f"Profile {path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, dict):
+        raise StudyError(f"Profile {path} holds a {type(content).__name__}; expected sections such as `data:`.")
+    changes = {key: value for key, value in data.items() if value is not None}
+    if changes:
+        content["data"] = {**(content.get("data") or {}), **changes}
+    try:
+        return Profile.model_validate(content)
+    except ValidationError as error:
+        raise StudyError(f"Profile {path}: {_sentence(error)}") from error
+
+
+def save_profile(profile: Profile, path: Path) -> None:
+    """Write the resolved profile, every default spelled out; an unchanged file keeps its time stamp."""
+    text = yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+
+
+
+def study_profile(path: Path, **sections: dict) -> Profile:
+    """The resolved profile of a study, with a chapter's own parameters put over it where they are not None.
+
+    Parameters
+    ----------
+    path : Path
+        `Study.profile`.
+    sections : dict
+        For example ``masks={"fixed_percentile": 85}``; validated like the profile itself.
+
+    Raises
+    ------
+    StudyError
+        The study has no profile yet, or a value is not allowed.
+    """
+    if not path.exists():
+        raise StudyError(
+            f"{path} is missing; make it with `python -m xai.preflight --profile profiles/quick.yaml --study {path.parent}`."
+        )
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for section, values in sections.items():
+        content[section] = {**(content.get(section) or {}), **{key: value for key, value in values.items() if value is not None}}
+    try:
+        return Profile.model_validate(content)
+    except ValidationError as error:
+        raise StudyError(f"Parameters of this chapter: {_sentence(error)}") from error
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first problem of a validation, in words a user can act on."""
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        # Writers stand in a mapping, the only place where a section is not a field.
+        section = Writer if "settings" in problem["loc"][:-1] else Profile
+        for part in problem["loc"][:-1] if section is Profile else ():
+            section = section.model_fields[part].annotation
+        expected = ", ".join(section.model_fields)
+        return f"unknown key `{key}`; expected one of {expected}."
+    message = problem["msg"].removeprefix("Value error, ")
+    where = f"`{key}` " if key and problem["type"] != "value_error" else ""
+    found = "" if problem["type"] == "value_error" else f", found {problem['input']!r}"
+    return f"{where}{message[0].lower() + message[1:]}{found}."

@@ -1,0 +1,287 @@
+"""Class activation maps: Grad-CAM, Grad-CAM++ and Score-CAM over one split of the network at its target layer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Iterator, Sequence
+
+import cv2
+import keras
+import numpy as np
+from keras import ops
+
+from xai.models import target_layer as default_target_layer
+from xai.paths import StudyError
+
+CHUNK = 32  # masked inputs in memory at once; Score-CAM's memory grows with this, not with the channels
+
+
+class Split:
+    """A network cut at its target layer: `features` (image -> activations) and `head` (activations -> logits).
+
+    The cut is a layer without a path beside it, so the head can be differentiated and run on its own.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A hybrid of `xai.models.build_hybrid` with a classification head.
+    target_layer : str, optional
+        Default: the last spatial layer of the encoder with at least `minimum_grid` cells a side.
+    """
+
+    def __init__(self, model: keras.Model, target_layer: str | None = None, *, minimum_grid: int = 5) -> None:
+        if "classification" not in model.output:
+            raise StudyError(f"{model.name} has no classification head; class activation maps explain a class.")
+        self.layer = target_layer or default_target_layer(model, minimum_grid=minimum_grid).name
+        tensor = model.get_layer(self.layer).output
+        self.model = keras.Model(model.input, model.output["classification"])
+        self.features = keras.Model(model.input, tensor)
+        self.head = keras.Model(tensor, model.output["classification"])
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Logits (B, C) of images (B, S, S) in 0-255."""
+        return ops.convert_to_numpy(self.model(_batch(images), training=False))
+
+    def activations_and_gradients(self, images: np.ndarray, classes: np.ndarray | None):
+        """Activations A and gradients dS_c/dA of the logit of each image's class; one forward and one backward pass.
+
+        Parameters
+        ----------
+        images : (B, S, S) in 0-255
+        classes : (B,) int, optional
+            Class to explain; default the predicted one.
+
+        Returns
+        -------
+        activations, gradients : (B, h, w, K) float32
+        logits : (B, C) float32
+        """
+        activations = self.features(_batch(images), training=False)
+        if classes is None:
+            classes = ops.argmax(self.head(activations, training=False), axis=-1)
+        gradients, logits = class_gradients(self.head, activations, classes)
+        return tuple(np.asarray(ops.convert_to_numpy(x), np.float32) for x in (activations, gradients, logits))
+
+
+def class_gradients(head: keras.Model, activations, classes):
+    """Gradient of each row's class logit with respect to its activations; the only backend-specific code here.
+
+    Returns
+    -------
+    gradients (B, h, w, K), logits (B, C)
+    """
+    selected = ops.one_hot(classes, head.output.shape[-1])
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow
+
+        with tensorflow.GradientTape() as tape:
+            tape.watch(activations)
+            logits = head(activations, training=False)
+            score = ops.sum(logits * ops.cast(selected, logits.dtype))
+        return tape.gradient(score, activations), logits
+    if backend == "jax":
+        import jax
+
+        def score(values):
+            logits, _ = head.stateless_call(head.trainable_variables, head.non_trainable_variables, values, training=False)
+            return ops.sum(logits * selected), logits
+
+        gradients, logits = jax.grad(score, has_aux=True)(activations)
+        return gradients, logits
+    raise StudyError(f"Gradients on the Keras backend {backend!r} are not supported; use tensorflow or jax.")
+
+
+@dataclass
+class Evidence:
+    """What one batch gives to every method: images (B, S, S), A and dS/dA (B, h, w, K), logits (B, C), classes (B,)."""
+
+    images: np.ndarray
+    activations: np.ndarray
+    gradients: np.ndarray
+    logits: np.ndarray
+    classes: np.ndarray
+
+
+class ClassActivationMap(ABC):
+    """L_c = ReLU(sum_k w_k A_k); a method is its channel weights w (B, K)."""
+
+    name: str
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+
+    @abstractmethod
+    def channel_weights(self, evidence: Evidence) -> np.ndarray:
+        """Weights (B, K) of the channels."""
+
+    def raw(self, evidence: Evidence) -> np.ndarray:
+        """Unnormalised maps (B, h, w) on the grid of the target layer, NaN replaced by zero."""
+        weights = np.nan_to_num(self.channel_weights(evidence))
+        return np.maximum(np.einsum("bhwk,bk->bhw", np.nan_to_num(evidence.activations), weights), 0.0)
+
+
+class GradCAM(ClassActivationMap):
+    """Grad-CAM, Selvaraju et al. 2017, eq. 1-2.
+
+    w_k = (1/Z) sum_ij dS_c/dA_k^ij with S_c the logit of class c, Z the cells of the map.
+    """
+
+    name = "gradcam"
+
+    def channel_weights(self, evidence: Evidence) -> np.ndarray:
+        return evidence.gradients.mean(axis=(1, 2))
+
+
+class GradCAMPlusPlus(ClassActivationMap):
+    """Grad-CAM++, Chattopadhay et al. 2018, eq. 19.
+
+    With g = dS_c/dA_k^ij: alpha_k^ij = g^2 / (2 g^2 + (sum_ab A_k^ab) g^3) and
+    w_k = sum_ij alpha_k^ij ReLU(g). The paper takes Y = exp(S): its factor exp(S) cancels in alpha, and in w it is one
+    positive number per image that normalisation removes; it is left out, because it overflows. Alpha is not normalised over
+    the map. Where the denominator is zero, alpha is zero.
+    """
+
+    name = "gradcampp"
+
+    def channel_weights(self, evidence: Evidence) -> np.ndarray:
+        gradients = evidence.gradients.astype(np.float64)
+        total = evidence.activations.sum(axis=(1, 2), keepdims=True, dtype=np.float64)
+        squared = gradients**2
+        denominator = 2.0 * squared + total * squared * gradients
+        alpha = np.divide(squared, denominator, out=np.zeros_like(squared), where=denominator != 0.0)
+        return (alpha * np.maximum(gradients, 0.0)).sum(axis=(1, 2))
+
+
+class ScoreCAM(ClassActivationMap):
+    """Score-CAM, Wang et al. 2020, algorithm 1.
+
+    H_k = A_k upsampled to the image and scaled to [0, 1]; w = softmax_k of S_c(X o H_k) - S_c(0), with S_c the logit and X
+    the grey image, so that what is masked becomes black background. Channels that are constant over the map have no H_k; they get
+    weight zero, exactly as a map that masks nothing should.
+
+    Parameters
+    ----------
+    channels : int, optional
+        None: all, as published. A number: only the channels with the largest spatial standard deviation of that image, an
+        approximation that must be named where it is shown.
+    """
+
+    name = "scorecam"
+
+    def __init__(self, split: Split, *, channels: int | None = None, chunk: int = CHUNK) -> None:
+        super().__init__(split)
+        self.channels, self.chunk = channels, chunk
+
+    def channel_weights(self, evidence: Evidence) -> np.ndarray:
+        black = self.split.logits(np.zeros_like(evidence.images[:1]))[0]
+        return np.stack([
+            self._weights_of(*row, black[row[2]])
+            for row in zip(evidence.images, evidence.activations, evidence.classes)
+        ])  # fmt: skip
+
+    def _weights_of(self, image: np.ndarray, activations: np.ndarray, target: int, black: float) -> np.ndarray:
+        lowest, highest = activations.min(axis=(0, 1)), activations.max(axis=(0, 1))
+        usable = np.flatnonzero(highest > lowest)
+        if self.channels is not None and len(usable) > self.channels:
+            spread = activations[..., usable].std(axis=(0, 1))
+            usable = np.sort(usable[np.argsort(-spread, kind="stable")[: self.channels]])
+        weights = np.zeros(activations.shape[-1])
+        if not len(usable):
+            return weights
+        scores = np.empty(len(usable))
+        buffer = np.empty((self.chunk, *image.shape), np.float32)
+        for start in range(0, len(usable), self.chunk):
+            part = usable[start : start + self.chunk]
+            for slot, channel in enumerate(part):
+                mask = upsample(activations[..., channel], image.shape)
+                mask = (mask - mask.min()) / max(np.ptp(mask), 1e-12)
+                np.multiply(image, mask, out=buffer[slot])
+            scores[start : start + len(part)] = self.split.logits(buffer[: len(part)])[:, target] - black
+        exponent = np.exp(scores - scores.max())
+        weights[usable] = exponent / exponent.sum()
+        return weights
+
+
+def methods_for(split: Split, names: Sequence[str], *, scorecam_channels: int | None = None) -> list[ClassActivationMap]:
+    """The named methods over one split."""
+    makers = {
+        "gradcam": lambda: GradCAM(split),
+        "gradcampp": lambda: GradCAMPlusPlus(split),
+        "scorecam": lambda: ScoreCAM(split, channels=scorecam_channels),
+    }
+    return [makers[name]() for name in names]
+
+
+def explain(
+    methods: Sequence[ClassActivationMap], images: np.ndarray, *, classes: np.ndarray | None = None, batch_size: int = 8
+) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
+    """Explain images batch by batch; the forward and backward pass of a batch serves all methods.
+
+    Parameters
+    ----------
+    methods : sequence of ClassActivationMap
+        All over the same `Split`.
+    images : (N, S, S)
+        Grey values 0-255; may be a memory map.
+    classes : (N,) int, optional
+        Class to explain; default the predicted one.
+
+    Yields
+    ------
+    slice, dict of method name -> (B, S, S) float32
+        Heatmaps in [0, 1], see `normalise`.
+    """
+    split = methods[0].split
+    for start in range(0, len(images), batch_size):
+        part = slice(start, min(start + batch_size, len(images)))
+        batch = np.asarray(images[part], dtype=np.float32)
+        wanted = None if classes is None else np.asarray(classes[part])
+        activations, gradients, logits = split.activations_and_gradients(batch, wanted)
+        chosen = logits.argmax(axis=1) if wanted is None else wanted
+        evidence = Evidence(batch, activations, gradients, logits, chosen)
+        yield part, {method.name: normalise(_upsample_all(method.raw(evidence), batch.shape[1:])) for method in methods}
+
+
+def normalise(maps: np.ndarray) -> np.ndarray:
+    """Scale each map (..., S, S) to [0, 1] by its own minimum and maximum; a constant map becomes zero.
+
+    This hides magnitude: two maps of equal look may rest on very different evidence. `ClassActivationMap.raw` keeps it.
+    """
+    maps = np.nan_to_num(np.asarray(maps, dtype=np.float32))
+    lowest = maps.min(axis=(-2, -1), keepdims=True)
+    span = maps.max(axis=(-2, -1), keepdims=True) - lowest
+    return np.divide(maps - lowest, span, out=np.zeros_like(maps), where=span > 0)
+
+
+def upsample(grid: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Bilinear, cell centres aligned (half-pixel convention), borders repeated; (h, w) -> (S, S)."""
+    return cv2.resize(np.asarray(grid, np.float32), (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+
+
+def _upsample_all(grids: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    return np.stack([upsample(grid, shape) for grid in grids])
+
+
+def _batch(images: np.ndarray):
+    return ops.convert_to_tensor(np.asarray(images, np.float32)[..., None])
+
+
+def randomise_from_top(model: keras.Model, share: float, *, seed: int) -> int:
+    """Re-draw the weights of the top `share` of weighted layers in place (Adebayo et al. 2018, cascading randomisation).
+
+    From the classification head towards the input; every kernel is permuted, which keeps its distribution; scales, shifts and
+    running statistics of normalisation are permuted alike.
+
+    Returns
+    -------
+    int
+        How many layers were re-drawn.
+    """
+    weighted = [layer for layer in keras.Model(model.input, model.output["classification"]).layers if layer.weights]
+    chosen = weighted[::-1][: round(share * len(weighted))]
+    for number, layer in enumerate(chosen):
+        draw = np.random.default_rng([seed, number])
+        layer.set_weights([draw.permutation(value.ravel()).reshape(value.shape) for value in layer.get_weights()])
+    return len(chosen)

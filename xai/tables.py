@@ -1,0 +1,104 @@
+"""A table of the study as readers should see it: proper names, sensible digits, intervals behind their values, best in bold."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Sequence
+
+import pandas as pd
+
+from xai.paths import Study, atomic
+
+LESS_IS_BETTER = {"hd95", "deletion", "unsupported", "ece", "through_plane_mm", "in_plane_mm"}
+NAMES = {
+    "vgg16": "VGG16", "vgg19": "VGG19", "resnet50": "ResNet50", "resnet50v2": "ResNet50V2", "xception": "Xception",
+    "inceptionv3": "InceptionV3", "densenet121": "DenseNet121", "efficientnetb0": "EfficientNetB0",
+    "inceptionresnetv2": "InceptionResNetV2", "gradcam": "Grad-CAM", "gradcampp": "Grad-CAM++", "scorecam": "Score-CAM",
+    "template": "Template", "smollm2": "SmolLM2", "llama": "LLaMA", "grok3": "Grok 3", "mistral": "Mistral",
+    "hybrid": "both heads", "classification_only": "class head alone", "segmentation_only": "mask head alone",
+}  # fmt: skip
+HEADERS = {
+    "architecture": "Network", "f1": "F1", "auc": "AUC", "ece": "Calibration error", "dice": "Dice", "iou": "IoU", "hd95": "HD95 (px)",
+    "target_layer": "Target layer", "grid": "Cells a side", "mtld": "MTLD", "ttr": "TTR", "hdd": "HD-D", "flesch": "Flesch Reading Ease",
+    "fkgl": "Flesch-Kincaid grade", "aic": "AIC", "sic": "SIC", "n": "Reports", "seconds": "Training (s)", "label": "Class",
+    "pointing": "Pointing game", "energy": "Energy inside", "threshold": "Rule", "through_plane_mm": "Through plane (mm)",
+    "in_plane_mm": "In plane (mm)", "top1": "Top 1", "top3": "Top 3",
+}  # fmt: skip
+
+
+class ShownTable:
+    """A table for a notebook or a page; everything in it is escaped."""
+
+    def __init__(self, rows: list[list[str]], bold: set[tuple[int, int]], numeric: list[bool]) -> None:
+        self.rows, self.bold, self.numeric = rows, bold, numeric
+
+    def _repr_html_(self) -> str:
+        header = "".join(f'<th{self._class(c)}>{escape(text)}</th>' for c, text in enumerate(self.rows[0]))
+        body = "".join(
+            "<tr>" + "".join(f"<td{self._class(c)}>{self._cell(r, c, text)}</td>" for c, text in enumerate(row)) + "</tr>"
+            for r, row in enumerate(self.rows[1:])
+        )
+        return f'<div class="study-table"><table class="table study"><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table></div>'
+
+    def __repr__(self) -> str:
+        widths = [max(len(row[column]) for row in self.rows) for column in range(len(self.rows[0]))]
+        return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in self.rows)
+
+    def _class(self, column: int) -> str:
+        return ' class="number"' if self.numeric[column] else ""
+
+    def _cell(self, row: int, column: int, text: str) -> str:
+        value, _, interval = text.partition(" [")
+        shown = f"<strong>{escape(value)}</strong>" if (row, column) in self.bold else escape(value)
+        return shown + (f' <span class="interval">[{escape(interval)}</span>' if interval else "")
+
+
+def save_table(study: Study, name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Write ``tables/<name>.csv`` of a study and return the table."""
+    with atomic(study.table(name)) as temporary:
+        table.to_csv(temporary, index=False)
+    return table
+
+
+def show(frame: pd.DataFrame, *, columns: Sequence[str] | None = None, mark: Sequence[str] = ()) -> ShownTable:
+    """Prepare a table for reading.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns ``x_low`` and ``x_high`` become an interval behind ``x``.
+    columns : sequence of str, optional
+        Which columns, in order; default all.
+    mark : sequence of str
+        Columns whose best value is bold, all of them where several are equal as shown.
+    """
+    wanted = [name for name in (columns or frame.columns) if not name.endswith(("_low", "_high"))]
+    texts = [[_text(value, name) for value in frame[name]] for name in wanted]
+    bold = set()
+    for column, name in enumerate(wanted):
+        if name in mark and frame[name].notna().any():
+            best = _text(frame[name].min() if name in LESS_IS_BETTER else frame[name].max(), name)
+            bold |= {(row, column) for row, text in enumerate(texts[column]) if text == best}
+    for column, name in enumerate(wanted):
+        if {f"{name}_low", f"{name}_high"} <= set(frame.columns):
+            ends = zip(frame[f"{name}_low"], frame[f"{name}_high"])
+            texts[column] = [
+                text if pd.isna(low) else f"{text} [{_text(low, name)}, {_text(high, name)}]"
+                for text, (low, high) in zip(texts[column], ends)
+            ]
+    headers = [HEADERS.get(name, name[:1].upper() + name[1:].replace("_", " ")) for name in wanted]
+    numeric = [pd.api.types.is_numeric_dtype(frame[name]) for name in wanted]
+    return ShownTable([headers, *map(list, zip(*texts))], bold, numeric)
+
+
+def _text(value, column: str) -> str:
+    """Round to what some hundred slices support: three decimals for shares, one for larger quantities."""
+    if isinstance(value, str):
+        return NAMES.get(value, value)
+    if pd.isna(value):
+        return "–"
+    if isinstance(value, (int,)) or float(value).is_integer() and abs(value) > 1:
+        return f"{int(value):,}".replace(",", "\u202f")
+    if column in ("learning_rate",):
+        return f"{value:g}"
+    return f"{value:.3f}" if abs(value) <= 1 else f"{value:.1f}"

@@ -1,0 +1,348 @@
+"""Fit the two-headed networks, survive a kill, and write what they predict."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+import keras
+import numpy as np
+import pandas as pd
+from keras import ops
+
+from xai.data.dataset import Dataset, dataset_hash
+from xai.models import DECODER_FILTERS, architecture_facts, build_hybrid, encoder_of, skip_layers, target_layer
+from xai.paths import LABELS, Study, atomic, write_text
+from xai.profiles import Profile
+
+
+def limit_threads() -> None:
+    """Keep TensorFlow to the threads that the workflow gave this process (OMP_NUM_THREADS); else all cores.
+
+    Two trainings side by side, each with as many threads as there are cores, are slower than one after the other.
+    Has no effect once TensorFlow has run an operation.
+    """
+    threads = int(os.environ.get("OMP_NUM_THREADS", 0))
+    if threads and keras.backend.backend() == "tensorflow":
+        import tensorflow
+
+        try:
+            tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
+            tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
+        except RuntimeError:  # already running
+            pass
+
+
+def mask_loss(truth, logits):
+    """Binary cross-entropy plus soft Dice, each averaged over the batch.
+
+    Parameters
+    ----------
+    truth, logits : tensors (B, S, S, 1)
+        Mask 0/1 and mask logits.
+
+    Returns
+    -------
+    tensor (B,)
+        Mean BCE of the slice + 1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1); Milletari et al. 2016 with a smoothing 1.
+    """
+    truth = ops.cast(truth, "float32")
+    logits = ops.cast(logits, "float32")
+    # max(z, 0) - z t + log(1 + exp(-|z|)): the stable form of binary cross-entropy on logits.
+    entropy = ops.maximum(logits, 0.0) - logits * truth + ops.log1p(ops.exp(-ops.abs(logits)))
+    probability = ops.sigmoid(logits)
+    axes = (1, 2, 3)
+    overlap = ops.sum(probability * truth, axis=axes)
+    dice = (2.0 * overlap + 1.0) / (ops.sum(probability, axis=axes) + ops.sum(truth, axis=axes) + 1.0)
+    return ops.mean(entropy, axis=axes) + 1.0 - dice
+
+
+@keras.saving.register_keras_serializable("xai")
+class MaskDice(keras.metrics.Mean):
+    """Mean Dice over slices of the mask logits cut at zero (probability one half)."""
+
+    def update_state(self, truth, logits, sample_weight=None):
+        truth = ops.cast(truth, "float32")
+        found = ops.cast(logits > 0, "float32")
+        axes = (1, 2, 3)
+        overlap = ops.sum(found * truth, axis=axes)
+        dice = (2.0 * overlap + 1e-6) / (ops.sum(found, axis=axes) + ops.sum(truth, axis=axes) + 1e-6)
+        super().update_state(dice)
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of a prepared dataset; the order of an epoch depends on the seed and the epoch's number alone.
+
+    Yields images float32 (B, S, S, 1) and targets {"classification": (B,), "segmentation": (B, S, S, 1)}.
+    """
+
+    def __init__(self, dataset: Dataset, rows: np.ndarray, *, batch_size: int, heads, weights=None, augment=None, shuffle_seed=None):
+        super().__init__()
+        self.dataset, self.batch_size, self.heads = dataset, batch_size, tuple(heads)
+        self.weights, self.augment = weights, augment
+        self.order = rows if shuffle_seed is None else rows[np.random.default_rng(shuffle_seed).permutation(len(rows))]
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.order) / self.batch_size)
+
+    def __getitem__(self, number: int):
+        rows = self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        images = np.asarray(self.dataset.images[np.sort(rows)], dtype=np.float32)[np.argsort(np.argsort(rows)), ..., None]
+        masks = np.asarray(self.dataset.masks[np.sort(rows)], dtype=np.float32)[np.argsort(np.argsort(rows)), ..., None]
+        if self.augment is not None:
+            images, masks = self.augment(images, masks)
+        labels = self.dataset.labels(rows)
+        targets = {"classification": labels, "segmentation": masks}
+        targets = {head: targets[head] for head in self.heads}
+        if self.weights is None:
+            return images, targets
+        weight = {"classification": self.weights[labels], "segmentation": np.ones(len(rows), np.float32)}
+        return images, targets, {head: weight[head] for head in self.heads}
+
+
+def make_augmentation(seed: int):
+    """Paired augmentation of images and masks: rotation, shift, zoom; brightness and contrast on the image alone.
+
+    KerasCV where it can be imported, the same layers of core Keras elsewhere (for example on JAX). No flips: left
+    and right carry meaning for the later chapters, and no head stands upside down.
+
+    Returns
+    -------
+    callable
+        (images (B, S, S, 1) in 0-255, masks (B, S, S, 1) 0/1) -> the same, numpy arrays.
+    """
+    try:
+        if keras.backend.backend() != "tensorflow":
+            raise ImportError("KerasCV needs TensorFlow")
+        import keras_cv.layers as source
+
+        rotation = source.RandomRotation(0.03, fill_mode="constant", segmentation_classes=2, seed=seed)
+    except ImportError:
+        source = keras.layers
+        rotation = source.RandomRotation(0.03, fill_mode="constant", seed=seed)
+    shift = source.RandomTranslation(0.06, 0.06, fill_mode="constant", seed=seed + 1)
+    zoom = source.RandomZoom((-0.1, 0.1), (-0.1, 0.1), fill_mode="constant", seed=seed + 2)
+    draw = np.random.default_rng(seed + 3)
+
+    def augment(images: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pair = {"images": images, "segmentation_masks": masks}
+        for layer in (rotation, shift, zoom):
+            pair = layer(pair, training=True)
+        images = ops.convert_to_numpy(pair["images"])
+        masks = (ops.convert_to_numpy(pair["segmentation_masks"]) > 0.5).astype(np.float32)
+        gain = draw.uniform(0.85, 1.15, (len(images), 1, 1, 1))
+        lift = draw.uniform(-12, 12, (len(images), 1, 1, 1))
+        return np.clip(images * gain + lift, 0, 255).astype(np.float32), masks
+
+    return augment
+
+
+def class_weights(labels: np.ndarray) -> np.ndarray:
+    """Inverse class frequency, mean one over slices; (classes,) float32."""
+    counts = np.bincount(labels, minlength=len(LABELS))
+    return (len(labels) / (len(LABELS) * np.maximum(counts, 1))).astype(np.float32)
+
+
+def fit(study: Study, profile: Profile, architecture: str, *, variant: str = "hybrid") -> pd.DataFrame:
+    """Train one network, or continue where a killed run stopped, and keep the weights best on validation.
+
+    A finished training with the same parameters, data and code is recognised by its fingerprint and only loaded.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per epoch: epoch, seconds, and each loss and metric with its `val_` counterpart.
+    """
+    with _alone(study.model(architecture, variant)):
+        return _fit(study, profile, architecture, variant)
+
+
+def _fit(study: Study, profile: Profile, architecture: str, variant: str) -> pd.DataFrame:
+    folder = study.model(architecture, variant)
+    state_path, checkpoint = folder / "state.json", folder / "checkpoint.weights.h5"
+    print_of_run = fingerprint(study, profile, architecture, variant)
+    state = json.loads(state_path.read_text()) if state_path.exists() else {}
+    if state.get("fingerprint") != print_of_run:
+        state = {"fingerprint": print_of_run, "epoch": 0, "best": math.inf, "best_epoch": 0, "history": [], "done": False}
+    finished = (study.weights(architecture, variant), study.history(architecture, variant), study.seconds(architecture, variant))
+    if state["done"] and all(path.exists() for path in finished):
+        return pd.DataFrame(state["history"])
+    if state["epoch"] and not (checkpoint.exists() and study.weights(architecture, variant).exists()):
+        state |= {"epoch": 0, "best": math.inf, "best_epoch": 0, "history": [], "done": False}
+
+    training = profile.training
+    dataset = Dataset(study)
+    model = compiled(build(profile, architecture, variant), profile, architecture, len(dataset.rows("train")))
+    if state["epoch"]:
+        model.load_weights(checkpoint)
+    heads = model.output_names_in_order
+    rows, labels = dataset.rows("train"), dataset.labels(dataset.rows("train"))
+    validation = Batches(dataset, dataset.rows("validation"), batch_size=training.batch_size, heads=heads)
+    for epoch in range(state["epoch"], training.epochs):
+        if _patience_over(state, training.patience):
+            break
+        seed = [profile.seed, epoch]
+        batches = Batches(
+            dataset, rows, batch_size=training.batch_size, heads=heads, weights=class_weights(labels), shuffle_seed=seed,
+            augment=make_augmentation(profile.seed * 1000 + epoch * 10) if training.augment else None,
+        )  # fmt: skip
+        start = time.perf_counter()
+        logs = model.fit(batches, validation_data=validation, epochs=epoch + 1, initial_epoch=epoch, verbose=0).history
+        record = {"epoch": epoch + 1, "seconds": round(time.perf_counter() - start, 2)}
+        record |= {_short(name): float(values[-1]) for name, values in logs.items()}
+        print(_line(record, training.epochs), flush=True)
+        if record["val_loss"] < state["best"]:
+            state |= {"best": record["val_loss"], "best_epoch": epoch + 1}
+            with atomic(study.weights(architecture, variant)) as temporary:
+                model.save_weights(temporary)
+        with atomic(checkpoint) as temporary:
+            model.save_weights(temporary)
+        # After the checkpoint, so that a kill between the two repeats one epoch instead of skipping it.
+        state |= {"epoch": epoch + 1, "history": [*state["history"], record]}
+        write_text(state_path, json.dumps(state))
+    history = pd.DataFrame(state["history"])
+    with atomic(study.history(architecture, variant)) as temporary:
+        history.to_csv(temporary, index=False)
+    seconds = {"training": float(history["seconds"].sum()), "epochs": len(history), "best_epoch": state["best_epoch"],
+               "parameters": model.count_params(), "threads": os.environ.get("OMP_NUM_THREADS", "all")}  # fmt: skip
+    write_text(study.seconds(architecture, variant), json.dumps(seconds, indent=1))
+    write_text(state_path, json.dumps(state | {"done": True}))
+    checkpoint.unlink(missing_ok=True)
+    return history
+
+
+def build(profile: Profile, architecture: str, variant: str = "hybrid") -> keras.Model:
+    """The untrained network of a profile."""
+    training = profile.training
+    model = build_hybrid(
+        architecture, image_size=profile.data.image_size, classes=len(LABELS), variant=variant,
+        encoder_weights=training.encoder_weights, batch_norm_momentum=training.batch_norm_momentum,
+        dropout=training.dropout, seed=profile.seed,
+    )  # fmt: skip
+    model.output_names_in_order = tuple(model.output)
+    return model
+
+
+def compiled(model: keras.Model, profile: Profile, architecture: str, slices: int) -> keras.Model:
+    """Attach losses, metrics, and Adam with linear warm-up and cosine decay (Loshchilov & Hutter 2017)."""
+    training = profile.training
+    steps = training.epochs * math.ceil(slices / training.batch_size)
+    warmup = max(1, int(training.warmup_share * steps))
+    rate = training.learning_rates.get(architecture, training.learning_rate)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        rate * 0.05, decay_steps=max(1, steps - warmup), alpha=0.02, warmup_target=rate, warmup_steps=warmup
+    )
+    losses = {"classification": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "segmentation": mask_loss}
+    weights = {"classification": 1.0, "segmentation": training.segmentation_weight}
+    metrics = {"classification": [keras.metrics.SparseCategoricalAccuracy(name="accuracy")], "segmentation": [MaskDice(name="dice")]}
+    heads = model.output_names_in_order
+    model.compile(
+        keras.optimizers.Adam(schedule, clipnorm=1.0),
+        loss={head: losses[head] for head in heads}, loss_weights={head: weights[head] for head in heads},
+        metrics={head: metrics[head] for head in heads},
+        # XLA compiles for minutes on a CPU, longer than short runs train.
+        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto", run_eagerly=training.run_eagerly,
+    )  # fmt: skip
+    return model
+
+
+def load(study: Study, profile: Profile, architecture: str, *, variant: str = "hybrid") -> keras.Model:
+    """The trained network of a study."""
+    weights = study.need(study.weights(architecture, variant), f"02_training of {architecture}")
+    # Random encoder weights suffice: the file replaces all of them, and nothing is downloaded.
+    profile = profile.model_copy(update={"training": profile.training.model_copy(update={"encoder_weights": None})})
+    model = build(profile, architecture, variant)
+    model.load_weights(weights)
+    return model
+
+
+def predict(study: Study, profile: Profile, architecture: str, *, variant: str = "hybrid") -> pd.DataFrame:
+    """Predict the test split; write `predictions.csv` and, with a segmentation head, `test_masks.npy`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        id, label, patient, plane, prob_<class> for each class; one row per test slice in dataset order.
+    """
+    dataset = Dataset(study)
+    model = load(study, profile, architecture, variant=variant)
+    rows = dataset.rows("test")
+    table = dataset.index.loc[rows, ["id", "label", "patient", "plane"]].reset_index(drop=True)
+    logits, masks = [], []
+    for start in range(0, len(rows), 32):
+        images = np.asarray(dataset.images[rows[start : start + 32]], dtype=np.float32)[..., None]
+        outputs = model(images, training=False)
+        if "classification" in outputs:
+            logits.append(ops.convert_to_numpy(ops.softmax(ops.cast(outputs["classification"], "float32"))))
+        if "segmentation" in outputs:
+            masks.append(ops.convert_to_numpy(ops.sigmoid(outputs["segmentation"]))[..., 0].astype(np.float16))
+    if masks:
+        with atomic(study.test_masks(architecture, variant)) as temporary:
+            np.save(temporary, np.concatenate(masks))
+    if logits:
+        table[[f"prob_{label}" for label in LABELS]] = np.concatenate(logits)
+        with atomic(study.predictions(architecture, variant)) as temporary:
+            table.to_csv(temporary, index=False)
+    return table
+
+
+def describe(study: Study, profile: Profile, architecture: str, model: keras.Model, *, variant: str = "hybrid") -> dict:
+    """Write and return the facts of a network: parameters, layers that feed the decoder, target layer of the heatmaps.
+
+    Returns
+    -------
+    dict
+        parameters, target_layer, grid (cells a side), channels, encoder_layers and skips [(name, size, channels)].
+    """
+    target = target_layer(model, minimum_grid=profile.saliency.minimum_grid)
+    encoder = encoder_of(model)
+    last = encoder.output.shape
+    facts = {
+        "parameters": model.count_params(), "target_layer": target.name, "grid": target.size, "channels": target.channels,
+        "skips": skip_layers(encoder, profile.data.image_size), "last": (model.encoder_output, last[1], last[3]),
+        "decoder": DECODER_FILTERS,
+    }  # fmt: skip
+    write_text(study.model(architecture, variant) / "network.json", json.dumps(facts, indent=1))
+    return facts
+
+
+def fingerprint(study: Study, profile: Profile, architecture: str, variant: str) -> str:
+    """SHA-256 of all that decides a training: parameters, data, and the code of model and training."""
+    architecture_facts(architecture)
+    training = profile.training.model_dump(mode="json", exclude={"architectures", "ablation"})
+    parts = [json.dumps([profile.seed, training, architecture, variant, profile.data.image_size], sort_keys=True), dataset_hash(study)]
+    parts += [(Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("models.py", "training.py")]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process trains into `folder`; the system lifts the lock of a killed one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _patience_over(state: dict, patience: int | None) -> bool:
+    return patience is not None and state["epoch"] - state["best_epoch"] >= patience
+
+
+def _short(name: str) -> str:
+    """Keras' `val_classification_accuracy` -> `val_accuracy`; single-headed networks leave the head's name out anyway."""
+    for metric in ("accuracy", "dice"):
+        if name.endswith(metric):
+            return f"val_{metric}" if name.startswith("val_") else metric
+    return name
+
+
+def _line(record: dict, epochs: int) -> str:
+    shown = [f"{name} {record[name]:.3f}" for name in ("loss", "val_loss", "val_accuracy", "val_dice") if name in record]
+    return f"epoch {record['epoch']}/{epochs}  {record['seconds']:.0f} s  " + "  ".join(shown)
