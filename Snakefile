@@ -147,7 +147,7 @@ rule thresholding:
 rule atlas:
     message: "chapter 5: from masks to anatomy"
     input:
-        modules("atlas", "locating", "findings", "metrics/overlap", "plots", "tables", "data"),
+        modules("atlas", "atlas_matching", "atlas_reference", "locating", "findings", "metrics/overlap", "plots", "tables", "data"),
         notebook="notebooks/05_atlas.md",
         rules=study.table("threshold_rules"),
         masks=study.notebook("04_thresholding"),
@@ -197,8 +197,8 @@ rule evaluation:
 rule book:
     message: "rendering the book"
     input:
-        modules("bookbuild", "bookchapters", "paths"),
-        [str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and path.parts[1] not in ("_build", "_source", "chapters")],
+        modules("bookbuild", "bookchapters", "paths", "profiles", "tables"),
+        [str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and not {"_build", "_source", "__pycache__"} & set(path.parts)],
         "_config.yml",
         study.notebook("01_data"),
         expand(study.notebook("02_training_{architecture}"), architecture=ARCHITECTURES),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
-from xai.bookchapters import CHILDREN, clean_notebook, find_labels, make_own
+from xai.bookchapters import TITLES, clean_notebook, find_labels, make_own
 from xai.paths import Study, StudyError
 from xai.profiles import load_profile
 
@@ -34,7 +35,7 @@ PAGES = {
 
 
 def find_chapters(study: Study) -> dict[str, list[str]]:
-    """Return chapter -> names of its executed notebooks, in the order of the book.
+    """Return chapter -> names of its executed notebooks, in the order of the book and of the profile.
 
     What belongs to the study is what its profile names; notebooks left by an earlier profile are not shown.
 
@@ -51,8 +52,7 @@ def find_chapters(study: Study) -> dict[str, list[str]]:
     }
     found: dict[str, list[str]] = {}
     for chapter in CHAPTERS:
-        children = sorted(runs.get(chapter, ()), key=list(CHILDREN).index)
-        found[chapter] = [f"{chapter}_{child}" for child in children] or [chapter]
+        found[chapter] = [f"{chapter}_{child}" for child in runs.get(chapter, ())] or [chapter]
         for name in found[chapter]:
             if not study.notebook(name).exists():
                 raise StudyError(
@@ -70,7 +70,7 @@ def make_toc(chapters: dict[str, list[str]]) -> dict[str, Any]:
         if chapter in REPEATED:
             children = [name.removeprefix(f"{chapter}_") for name in names]
             entry["sections"] = [
-                {"file": f"chapters/{name}", "title": CHILDREN.get(child, child)} for name, child in zip(names, children)
+                {"file": f"chapters/{name}", "title": TITLES.get(child, child)} for name, child in zip(names, children)
             ]
         entries.append(entry)
     captions = list(PAGES)
@@ -111,7 +111,7 @@ def median_case(study: Study) -> dict[str, Any] | None:
         reports |= {file.stem: line["text"] for line in lines if line["id"] == identifier}
     heatmap = np.load(study.heatmaps(findings["model"], findings["cam_method"]), mmap_mode="r")[place]
     return {
-        "findings": findings, "image": np.load(study.images, mmap_mode="r")[row], "heatmap": np.float32(heatmap),
+        "findings": findings, "image": np.load(study.images, mmap_mode="r")[row], "heatmap": np.nan_to_num(np.float32(heatmap)),
         "mask": mask, "truth": truth, "dice": dice, "label": index.loc[identifier, "label"], "reports": reports,
         "count": len(cases),
     }  # fmt: skip
@@ -174,7 +174,7 @@ def assemble(study: Study, book: Path, source: Path) -> None:
         _write(source / "_study" / "tables" / table.name, table.read_bytes())
     if case := median_case(study):
         draw_case(case, source / "_study" / "case")
-    facts = {"name": study.name, "labels": places, "chapters": chapters, "titles": CHILDREN}
+    facts = {"name": study.name, "labels": places, "chapters": chapters, "titles": TITLES}
     _write(source / "_study" / "study.json", json.dumps(facts, indent=1))
     _write(source / "_toc.yml", yaml.safe_dump(make_toc(chapters), sort_keys=False))
 
@@ -192,7 +192,9 @@ def build(source: Path, output: Path, config: Path) -> Path:
     """
     shutil.rmtree(output / "_build", ignore_errors=True)
     command = [str(Path(sys.executable).parent / "jupyter-book"), "build", str(source), "--path-output", str(output)]
-    result = subprocess.run([*command, "--config", str(config), "-W", "-n", "--keep-going", "-q"])
+    # Compiled extensions would land beside their sources in book/, which the graph watches for changes.
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    result = subprocess.run([*command, "--config", str(config), "-W", "-n", "--keep-going", "-q"], env=environment)
     if result.returncode:
         raise StudyError("jupyter-book warned or failed; its messages stand above and name the page and line.")
     return output / "_build" / "html" / "index.html"

@@ -8,15 +8,9 @@ from html.parser import HTMLParser
 from typing import Any
 
 from xai.paths import StudyError
+from xai.tables import NAMES
 
-# The order in which children stand: the paper's order of ideas, simple to elaborate; names not listed follow.
-CHILDREN = {
-    "vgg16": "VGG16", "vgg19": "VGG19", "resnet50": "ResNet50", "resnet50v2": "ResNet50V2", "xception": "Xception",
-    "inceptionv3": "InceptionV3", "densenet121": "DenseNet121", "efficientnetb0": "EfficientNetB0",
-    "inceptionresnetv2": "InceptionResNetV2",
-    "template": "Template", "smollm2": "SmolLM2", "llama": "LLaMA", "grok3": "Grok 3", "mistral": "Mistral",
-    "openai_compatible": "Any compatible server",
-}  # fmt: skip
+TITLES = NAMES | {"openai_compatible": "Any compatible server"}
 UNSAFE_TAGS = {"script", "iframe", "object", "embed", "form", "base", "meta", "link"}
 LABEL = r"[A-Za-z][\w.-]*"
 DEFINITION = re.compile(rf"^\((?P<target>{LABEL})\)=\s*$|^:name:\s*(?P<name>{LABEL})\s*$", re.MULTILINE)
@@ -25,7 +19,8 @@ DEFINITION = re.compile(rf"^\((?P<target>{LABEL})\)=\s*$|^:name:\s*(?P<name>{LAB
 def clean_notebook(notebook: dict[str, Any], name: str) -> dict[str, Any]:
     """Return an executed notebook as readers should see it.
 
-    Papermill's injected parameters are hidden; stderr, progress bars and widget state are left out.
+    The parameters cell shows the values this run had, and the cell by which papermill injected them is hidden;
+    stderr, progress bars and widget state are left out.
 
     Raises
     ------
@@ -35,18 +30,31 @@ def clean_notebook(notebook: dict[str, Any], name: str) -> dict[str, Any]:
     notebook = json.loads(json.dumps(notebook))
     notebook["metadata"].pop("widgets", None)
     executed = False
+    parameters = None
     for number, cell in enumerate(notebook["cells"], start=1):
         if cell["cell_type"] != "code":
             continue
         where = f"{name}.ipynb, cell {number}"
         executed |= cell.get("execution_count") is not None
         tags = cell.setdefault("metadata", {}).setdefault("tags", [])
-        if "injected-parameters" in tags and "remove-cell" not in tags:
+        if "parameters" in tags:
+            parameters = cell
+        if "injected-parameters" in tags:
             tags.append("remove-cell")
+            if parameters is not None:
+                parameters["source"] = fill_parameters(_text(parameters["source"]), _text(cell["source"]))
         cell["outputs"] = [kept for output in cell["outputs"] if (kept := clean_output(output, where))]
     if not executed:
         raise StudyError(f"{name}.ipynb was never executed; run the study before rendering its book.")
     return notebook
+
+
+def fill_parameters(defaults: str, injected: str) -> str:
+    """Return the source of a parameters cell with each default replaced by the injected value; comments stay."""
+    for name, value in re.findall(r"^(\w+) = (.+)$", injected, re.MULTILINE):
+        line = re.compile(rf"^{name} = (?:[^#\n\"']|\"[^\"\n]*\"|'[^'\n]*')*?(?P<comment>[ \t]*#.*)?$", re.MULTILINE)
+        defaults = line.sub(lambda match: f"{name} = {value}{match['comment'] or ''}", defaults)
+    return defaults
 
 
 def find_labels(notebook: dict[str, Any]) -> list[str]:
@@ -67,7 +75,7 @@ def make_own(notebook: dict[str, Any], child: str) -> dict[str, Any]:
     which would be ambiguous in a book. Each label gets the suffix ``-child``, the heading the child's name.
     """
     notebook = json.loads(json.dumps(notebook))
-    title = CHILDREN.get(child, child)
+    title = TITLES.get(child, child)
     labels = find_labels(notebook)
     inside = re.compile(rf"(?<=[(`<#])({'|'.join(map(re.escape, labels))})(?=[)`>])|(?<=:name: )({LABEL})$", re.MULTILINE)
     titled = False

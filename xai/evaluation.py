@@ -14,7 +14,7 @@ from xai.findings import Findings
 from xai.metrics import overlap
 from xai.metrics.classification import classification_table, expected_calibration_error, mcnemar
 from xai.metrics.text import METRICS, evaluate_reports, evaluate_writers
-from xai.paths import VARIANTS, Study, StudyError
+from xai.paths import LABELS, VARIANTS, Study, StudyError
 from xai.profiles import Profile
 from xai.reports.prompt import build_prompt
 
@@ -22,22 +22,26 @@ from xai.reports.prompt import build_prompt
 def predictions_by_architecture(study: Study, profile: Profile) -> dict[str, pd.DataFrame]:
     """Test predictions of every hybrid."""
     return {
-        architecture: pd.read_csv(study.need(study.predictions(architecture), f"02_training of {architecture}"), dtype={"id": str, "patient": str})
+        architecture: _read_predictions(study.need(study.predictions(architecture), f"02_training of {architecture}"))
         for architecture in profile.training.architectures
     }
 
 
 def histories(study: Study, profile: Profile) -> dict[str, pd.DataFrame]:
     """Training history of every hybrid."""
-    return {architecture: pd.read_csv(study.history(architecture)) for architecture in profile.training.architectures}
+    return {
+        architecture: pd.read_csv(study.need(study.history(architecture), f"02_training of {architecture}"))
+        for architecture in profile.training.architectures
+    }
 
 
 def architectures(study: Study, profile: Profile) -> pd.DataFrame:
     """Table T2: parameters, target layer, and how long and with what each network trained."""
     records = []
     for architecture in profile.training.architectures:
-        facts = json.loads((study.model(architecture) / "network.json").read_text())
-        seconds = json.loads(study.seconds(architecture).read_text())
+        made_by = f"02_training of {architecture}"
+        facts = json.loads(study.need(study.model(architecture) / "network.json", made_by).read_text())
+        seconds = json.loads(study.need(study.seconds(architecture), made_by).read_text())
         training = profile.training
         records.append({
             "architecture": architecture, "parameters": facts["parameters"], "target_layer": facts["target_layer"],
@@ -72,7 +76,7 @@ def ablation(study: Study, profile: Profile) -> pd.DataFrame:
             record = {"architecture": architecture, "variant": variant, "accuracy": np.nan, "dice": np.nan}
             made_by = f"02_training of {architecture}, variant {variant}"
             if variant != "segmentation_only":
-                table = pd.read_csv(study.need(study.predictions(architecture, variant), made_by), dtype={"id": str, "patient": str})
+                table = _read_predictions(study.need(study.predictions(architecture, variant), made_by))
                 scores = classification_table(table, bootstrap=profile.evaluation.bootstrap, seed=profile.seed)
                 record |= {key: scores[key] for key in ("accuracy", "accuracy_low", "accuracy_high")}
             if variant != "classification_only":
@@ -97,11 +101,12 @@ def load_reports(study: Study, profile: Profile) -> tuple[pd.DataFrame, dict[str
     """All reports, and for each writer its status: "complete", "incomplete: ..." or "not run: ..."."""
     frames, status = [], {}
     for writer in profile.reports.writers:
-        path = study.need(study.reports(writer), f"06_reports of {writer}")
+        made_by = f"06_reports of {writer}"
+        path = study.need(study.reports(writer), made_by)
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         frames.append(pd.DataFrame(lines, columns=["id", "writer", "model", "prompt_sha256", "text", "seconds", "tokens"]))
-        status[writer] = path.with_suffix(".status").read_text(encoding="utf-8").strip()
-    return pd.concat([frame for frame in frames if len(frame)], ignore_index=True), status
+        status[writer] = study.need(path.with_suffix(".status"), made_by).read_text(encoding="utf-8").strip()
+    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True), status
 
 
 def writers(study: Study, profile: Profile) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -123,7 +128,8 @@ def claims(scores: pd.DataFrame, overlaps: pd.DataFrame, reports: pd.DataFrame) 
 
     def leader(column: str, needed: tuple[str, ...]) -> str:
         missing = [name for name in needed if name not in run.index]
-        best = f"among the writers run: {run[column].idxmax()} ({run[column].max():.2f})" if len(run) else "no writer ran"
+        scored = run[column].dropna() if len(run) else run
+        best = f"among the writers run: {scored.idxmax()} ({scored.max():.2f})" if len(scored) else "no writer ran"
         return (f"not run: {', '.join(missing)}; " if missing else "") + best
 
     three = ("grok3", "mistral", "llama")
@@ -156,9 +162,12 @@ def hybrid_schematic(study: Study, profile: Profile, architecture: str) -> dict:
 
 
 def reports_side_by_side(study: Study, profile: Profile) -> dict:
-    """What `xai.plots.plot_reports` draws: the first reported finding, its prompt, and every writer's text or None."""
+    """What `xai.plots.plot_reports` draws: the first reported finding, its prompt, and every writer's text or None.
+
+    Where no writer ran, the first finding of the study stands with its prompt and no text.
+    """
     reports, status = load_reports(study, profile)
-    identifier = reports["id"].iloc[0]
+    identifier = reports["id"].iloc[0] if len(reports) else min(path.stem for path in study.findings("x").parent.glob("*.json"))
     findings = Findings.load(study.findings(identifier))
     texts = {name: reports.loc[(reports["writer"] == name) & (reports["id"] == identifier), "text"] for name in status}
     prompt = "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in build_prompt(findings))
@@ -210,6 +219,12 @@ def patient_interval(values: np.ndarray, patients: np.ndarray, *, draws: int, se
     weights = np.random.default_rng(seed).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=draws)
     means = (weights @ sums) / (weights @ counts)
     return tuple(float(value) for value in np.percentile(means, [2.5, 97.5]))
+
+
+def _read_predictions(path: Path) -> pd.DataFrame:
+    """A prediction table; an id or patient named "NA" stays a name, an empty probability becomes NaN."""
+    missing = {f"prob_{label}": [""] for label in LABELS}
+    return pd.read_csv(path, dtype={"id": str, "patient": str}, keep_default_na=False, na_values=missing)
 
 
 def _joined(study: Study, profile: Profile, name: str) -> pd.DataFrame:

@@ -13,13 +13,12 @@ import pandas as pd
 from keras import ops
 from tqdm.auto import tqdm
 
-from xai.data.dataset import Dataset
+from xai.data.dataset import Dataset, dataset_hash
 from xai.metrics.faithfulness import information_curves, insertion_deletion, rank_similarity
 from xai.metrics.overlap import baselines
 from xai.paths import LABELS, Study, atomic, write_text
 from xai.profiles import Profile
 from xai.saliency import Split, explain, methods_for, randomise_from_top
-
 
 BASELINES = ("random", "centre", "intensity")  # for faithfulness; overlap is measured against all five
 
@@ -39,7 +38,8 @@ def explain_study(study: Study, profile: Profile, architecture: str, model: kera
     split = Split(model, minimum_grid=profile.saliency.minimum_grid)
     state = study.heatmaps(architecture, "state").with_suffix(".json")
     mark = _fingerprint(study, profile, architecture)
-    if state.exists() and json.loads(state.read_text()).get("fingerprint") == mark:
+    files = [study.heatmaps(architecture, f"{part}{name}") for part in ("", "validation_") for name in profile.saliency.methods]
+    if state.exists() and json.loads(state.read_text()).get("fingerprint") == mark and all(path.exists() for path in files):
         return split
     dataset = Dataset(study)
     methods = methods_for(split, profile.saliency.methods, scorecam_channels=profile.saliency.scorecam_channels)
@@ -122,7 +122,8 @@ def faithfulness(study: Study, profile: Profile, architecture: str, split: Split
 def sanity(study: Study, profile: Profile, architecture: str, model: keras.Model) -> pd.DataFrame:
     """Likeness of heatmaps to those of the trained network while its layers are randomised from the top.
 
-    Score-CAM is left out: it needs one forward pass per channel at every stage. The class explained stays that of the trained network.
+    Score-CAM is left out unless it is the only method: it needs one forward pass per channel at every stage. The class explained
+    stays that of the trained network.
     The model's weights are changed in place and put back.
 
     Returns
@@ -133,7 +134,8 @@ def sanity(study: Study, profile: Profile, architecture: str, model: keras.Model
     dataset = Dataset(study)
     images = np.asarray(dataset.images[dataset.balanced_rows("test", profile.saliency.sanity_slices)], np.float32)
     split = Split(model, minimum_grid=profile.saliency.minimum_grid)
-    methods = methods_for(split, [name for name in profile.saliency.methods if name != "scorecam"])
+    quick = [name for name in profile.saliency.methods if name != "scorecam"]
+    methods = methods_for(split, quick or profile.saliency.methods, scorecam_channels=profile.saliency.scorecam_channels)
     classes = split.logits(images).argmax(axis=1)
     trained = model.get_weights()
     original = _all_maps(methods, images, classes)
@@ -153,8 +155,6 @@ def sanity(study: Study, profile: Profile, architecture: str, model: keras.Model
     with atomic(study.saliency_table(architecture, "sanity")) as temporary:
         table.to_csv(temporary, index=False)
     return table
-
-
 
 
 def cases_to_show(study: Study, profile: Profile) -> np.ndarray:
@@ -177,8 +177,8 @@ def _save(path: Path, values: np.ndarray) -> None:
 
 
 def _fingerprint(study: Study, profile: Profile, architecture: str) -> str:
-    """SHA-256 of what decides the heatmaps: weights, parameters, and the code of the methods."""
+    """SHA-256 of what decides the heatmaps: weights, slices, parameters, and the code of the methods."""
     saliency = profile.saliency.model_dump(include={"methods", "minimum_grid", "scorecam_channels", "test_slices", "validation_slices"})
-    parts = [study.weights(architecture).read_bytes(), json.dumps(saliency, sort_keys=True).encode()]
+    parts = [study.weights(architecture).read_bytes(), dataset_hash(study).encode(), json.dumps(saliency, sort_keys=True).encode()]
     parts += [(Path(__file__).parent / name).read_bytes() for name in ("saliency.py", "models.py")]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()

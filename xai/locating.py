@@ -10,7 +10,9 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 import xai
-from xai.atlas import Anatomy, NotLocalisable, localise, name_regions, validate
+from xai.atlas import (
+    AXIS, LABEL_THRESHOLD, Anatomy, NotLocalisable, anatomy_at, load_atlas, load_templates, localise, name_regions, validate,
+)  # fmt: skip
 from xai.data.dataset import Dataset
 from xai.data.phantom import make_phantom
 from xai.findings import Findings, summarise_mask
@@ -33,7 +35,7 @@ def choose_explanation(study: Study, profile: Profile) -> tuple[str, str]:
     """
     def kept_epoch(architecture: str) -> tuple[float, float]:
         history = pd.read_csv(study.need(study.history(architecture), f"02_training of {architecture}"))
-        kept = history.loc[history["val_loss"].idxmin()]
+        kept = history.loc[history["val_score"].idxmax()]
         return kept["val_accuracy"], kept["val_dice"]
 
     rules = pd.read_csv(study.need(study.table("threshold_rules"), "04_thresholding"))
@@ -110,6 +112,58 @@ def regions_by_class(regions: pd.DataFrame) -> pd.DataFrame:
             "mean probability outside the atlas": round(part["outside"].mean(), 2),
         })  # fmt: skip
     return pd.DataFrame(records)
+
+
+def error_table(errors: pd.DataFrame) -> pd.DataFrame:
+    """Localisation error by plane: medians and 90th percentiles (mm), share of first and of top-three names that are right."""
+    records = []
+    for plane, part in errors.groupby("plane"):
+        placed = part.dropna(subset="through_plane_mm")
+        records.append({
+            "plane": plane, "slices": len(part), "placed": len(placed),
+            "through plane, median mm": placed["through_plane_mm"].median(), "90th percentile": placed["through_plane_mm"].quantile(0.9),
+            "in plane, median mm": placed["in_plane_mm"].median(), "in cortex or deep structure": int(placed["top1"].notna().sum()),
+            "top1": placed["top1"].astype(float).mean(), "top3": placed["top3"].astype(float).mean(),
+        })  # fmt: skip
+    return pd.DataFrame(records)
+
+
+def middle_case(study: Study, regions: pd.DataFrame) -> str:
+    """Id of the slice in the middle by the probability of its first region, among slices with a named region: neither best nor worst."""
+    named = regions[regions["region"] != ""].groupby("id")["probability"].max().sort_values(kind="stable")
+    return str(named.index[len(named) // 2]) if len(named) else str(regions["id"].iloc[0])
+
+
+def example_on_atlas(study: Study, profile: Profile, regions: pd.DataFrame, source: tuple[str, str]) -> dict:
+    """What `xai.plots.plot_atlas` draws for the middle case: the slice, and template and labels resampled onto its pixels."""
+    dataset = Dataset(study)
+    row = int(np.flatnonzero((dataset.index["id"] == middle_case(study, regions)).to_numpy())[0])
+    image, plane = np.asarray(dataset.images[row]), dataset.index["plane"].iloc[row]
+    mask = np.load(study.cam_masks(*source), mmap_mode="r")[np.searchsorted(dataset.rows("test"), row)] > 0
+    found = localise(image, plane=plane, exclude=mask)
+    pixels = np.column_stack([np.indices(image.shape).reshape(2, -1).T, np.ones(image.size)])
+    points = pixels @ found.candidates[0].pixel_to_mni.T
+    probabilities = anatomy_at(points)
+    # Left and right of a region share a number: the figure names regions, the convention decides sides.
+    names = [label.name for label in load_atlas().labels]
+    numbers = np.unique(names, return_inverse=True)[1] + 1
+    label_map = np.where(probabilities.max(axis=1) >= LABEL_THRESHOLD, numbers[probabilities.argmax(axis=1)], 0)
+    anatomy = name_regions(mask, found, convention=profile.atlas.convention)
+    shown = {int(numbers[names.index(region.name)]): region.name for region in anatomy.regions}
+    axis = AXIS[plane]
+    # Where each candidate puts the mask's centre: the slice may be tilted, so its own level says less.
+    centre = np.append(np.argwhere(mask).mean(axis=0), 1.0)
+    return {
+        "image": image, "mask": mask, "template_image": load_templates().sample("signal", points).reshape(image.shape),
+        "label_map": label_map.reshape(image.shape), "names": shown,
+        "positions_mm": np.array([(candidate.pixel_to_mni @ centre)[axis] for candidate in found.candidates]),
+        "weights": np.array([candidate.weight for candidate in found.candidates]), "axis_name": "xyz"[axis],
+    }  # fmt: skip
+
+
+def example_findings(study: Study, regions: pd.DataFrame) -> str:
+    """The JSON hand-over of the middle case."""
+    return study.findings(middle_case(study, regions)).read_text(encoding="utf-8")
 
 
 def _findings(entry, mask, prediction, anatomy, flags, agreement, source, study) -> Findings:

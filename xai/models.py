@@ -160,7 +160,9 @@ def build_hybrid(
     outputs = {}
     if variant != "segmentation_only":
         pooled = layers.GlobalAveragePooling2D(name="pooled")(encoder.output)
-        outputs["classification"] = layers.Dense(classes, name="classification")(
+        outputs["classification"] = layers.Dense(
+            classes, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01, seed=seed), name="classification"
+        )(
             layers.Dropout(dropout, seed=seed, name="head_dropout")(pooled)
         )
     if variant != "classification_only":
@@ -232,5 +234,6 @@ def _decoder(encoder: keras.Model, image_size: int):
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"decoder_{layer.size}_conv")(x)
         x = layers.BatchNormalization(momentum=0.9, name=f"decoder_{layer.size}_norm")(x)
         x = layers.Activation("relu", name=f"decoder_{layer.size}_relu")(x)
-    x = layers.Conv2D(1, 1, name="mask_logits")(x)
+    # A tumour fills a few percent of a slice: start from a low probability instead of one half everywhere.
+    x = layers.Conv2D(1, 1, bias_initializer=keras.initializers.Constant(-2.0), name="mask_logits")(x)
     return layers.Resizing(image_size, image_size, dtype="float32", name="segmentation")(x)

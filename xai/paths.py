@@ -41,7 +41,8 @@ def atomic(path: Path | str) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        # numpy reports a short write without an error number: "3000 requested and 1024 written".
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and "requested and" in str(error)):
             raise StudyError(
                 f"The disk filled up while writing {path}; free some space and run the same command again: "
                 "what was finished before is kept."

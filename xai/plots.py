@@ -288,8 +288,8 @@ def plot_training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
                     axes.plot(history["epoch"], history[key], color=colour, linestyle=dashes, marker=marker, lw=1.5, label=key)
             if not axes.lines:
                 axes.text(0.5, 0.5, "not trained", transform=axes.transAxes, ha="center", va="center", color=GREY, fontsize=9)
-            if "val_loss" in history and history["val_loss"].notna().any():
-                axes.axvline(history.loc[history["val_loss"].idxmin(), "epoch"], color=INK, lw=0.8, linestyle=":", zorder=0)
+            if "val_score" in history and history["val_score"].notna().any():
+                axes.axvline(history.loc[history["val_score"].idxmax(), "epoch"], color=INK, lw=0.8, linestyle=":", zorder=0)
         row[0].annotate(name_of(architecture), (0.98, 0.95), xycoords="axes fraction", ha="right", va="top", fontsize=9, weight="bold",
                         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1})  # fmt: skip
     losses = pd.concat([h[[c for c in ("loss", "val_loss") if c in h]].stack() for h in histories.values()])

@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--root", default=None, help="folder that holds index.csv; overrides the profile")
     options = parser.parse_args(arguments)
     try:
-        profile = load_profile(options.profile, source=options.source or None, root=options.root or None)
+        profile = load_profile(options.profile, source=options.source or ("folder" if options.root else None), root=options.root or None)
         check_source(profile)
         save_profile(profile, Study(options.study).profile)
     except StudyError as error:

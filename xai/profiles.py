@@ -19,7 +19,7 @@ SMALLEST_INPUT = {"xception": 71, "inceptionv3": 75, "inceptionresnetv2": 75}  #
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Data(Section):
@@ -28,7 +28,7 @@ class Data(Section):
     image_size: int = Field(96, ge=32, le=512)
     subjects: int = Field(60, ge=9, le=100_000, description="phantom subjects, spread evenly over the three classes")
     slices_per_subject: int = Field(6, ge=1, le=60)
-    slices_per_class: int | None = Field(None, ge=3, description="keep at most so many; whole patients, in order of a seeded draw")
+    slices_per_class: int | None = Field(None, ge=3, description="keep at most so many, taken in turn from all patients, in order of a seeded draw")
     validation_share: float = Field(0.15, gt=0, lt=0.5)
     test_share: float = Field(0.2, gt=0, lt=0.5)
     validation_fold: int | None = Field(None, description="published fold that validates; with test_fold")
@@ -58,7 +58,7 @@ class Training(Section):
     batch_norm_momentum: float | None = Field(None, gt=0, lt=1)
     dropout: float = Field(0.2, ge=0, lt=1)
     augment: bool = True
-    patience: int | None = Field(None, ge=1, description="epochs without a better validation loss before stopping")
+    patience: int | None = Field(None, ge=1, description="epochs without a better validation score before stopping")
     run_eagerly: bool = False
     ablation: tuple[Architecture, ...] = ()
 
@@ -66,12 +66,12 @@ class Training(Section):
     @classmethod
     def _some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value or len(set(value)) != len(value):
-            raise ValueError("name at least one architecture, and each only once")
+            raise ValueError("`training.architectures` must name at least one architecture, and each only once")
         return value
 
 
 class Saliency(Section):
-    methods: tuple[Literal["gradcam", "gradcampp", "scorecam"], ...] = METHODS
+    methods: tuple[Literal["gradcam", "gradcampp", "scorecam"], ...] = Field(METHODS, min_length=1)
     minimum_grid: int = Field(5, ge=2, le=64)
     scorecam_channels: int | None = Field(None, ge=1, description="null: all channels, as published; a number: approximate")
     test_slices: int | None = Field(None, ge=3, description="explain so many test slices, balanced over classes; null: all")
@@ -105,20 +105,21 @@ class Atlas(Section):
     validation_cases: int = Field(45, ge=3)
 
 
+WriterName = Literal["template", "smollm2", "llama", "grok3", "mistral", "openai_compatible"]
+
+
 class Writer(Section):
     model: str | None = None
     base_url: str | None = None
 
 
 class Reports(Section):
-    writers: tuple[Literal["template", "smollm2", "llama", "grok3", "mistral", "openai_compatible"], ...] = (
-        "template", "smollm2", "llama", "grok3", "mistral",
-    )  # fmt: skip
+    writers: tuple[WriterName, ...] = Field(("template", "smollm2", "llama", "grok3", "mistral"), min_length=1)
     findings: int = Field(12, ge=1, description="how many explained slices are narrated, balanced over classes")
-    temperature: float = Field(0.0, ge=0, le=2)
+    temperature: float | None = Field(None, ge=0, le=2, description="null: the default of each writer")
     max_tokens: int = Field(500, ge=50)
     timeout_seconds: float = Field(60, gt=0)
-    settings: dict[str, Writer] = Field(default_factory=dict, description="model id and base address by writer")
+    settings: dict[WriterName, Writer] = Field(default_factory=dict, description="model id and base address by writer")
 
 
 class Evaluation(Section):
@@ -160,20 +161,11 @@ def load_profile(path: Path | str, **data: str | None) -> Profile:
         One sentence: which file, which key, what was found and what is expected.
     """
     path = Path(path)
-    if not path.exists():
+    if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
         raise StudyError(f"Profile {path} not found; profiles there: {known}.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise StudyError(f"Profile {path} is not valid YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(content, dict):
-        raise StudyError(f"Profile {path} holds a {type(content).__name__}; expected sections such as `data:`.")
-    changes = {key: value for key, value in data.items() if value is not None}
-    if changes:
-        content["data"] = {**(content.get("data") or {}), **changes}
-    try:
-        return Profile.model_validate(content)
+        return Profile.model_validate(_with_changes(_read(path), {"data": data}))
     except ValidationError as error:
         raise StudyError(f"Profile {path}: {_sentence(error)}") from error
 
@@ -183,7 +175,6 @@ def save_profile(profile: Profile, path: Path) -> None:
     text = yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False)
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
-
 
 
 def study_profile(path: Path, **sections: dict) -> Profile:
@@ -205,13 +196,31 @@ def study_profile(path: Path, **sections: dict) -> Profile:
         raise StudyError(
             f"{path} is missing; make it with `python -m xai.preflight --profile profiles/quick.yaml --study {path.parent}`."
         )
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for section, values in sections.items():
-        content[section] = {**(content.get(section) or {}), **{key: value for key, value in values.items() if value is not None}}
     try:
-        return Profile.model_validate(content)
+        return Profile.model_validate(_with_changes(_read(path), sections))
     except ValidationError as error:
         raise StudyError(f"Parameters of this chapter: {_sentence(error)}") from error
+
+
+def _read(path: Path) -> dict:
+    """The mapping in a YAML file."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(f"Profile {path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, dict):
+        raise StudyError(f"Profile {path} holds a {type(content).__name__}; expected sections such as `data:`.")
+    return content
+
+
+def _with_changes(content: dict, sections: dict[str, dict]) -> dict:
+    """Put the values that are not None over their sections; a section that is no mapping is left for the validation to refuse."""
+    for section, values in sections.items():
+        changes = {key: value for key, value in values.items() if value is not None}
+        present = content.get(section) or {}
+        if changes and isinstance(present, dict):
+            content = {**content, section: {**present, **changes}}
+    return content
 
 
 def _sentence(error: ValidationError) -> str:

@@ -50,6 +50,8 @@ def reported_findings(study: Study, profile: Profile) -> list[Path]:
         raise StudyError(f"{study.findings('x').parent} holds no findings; chapter 05_atlas writes them.")
     index = Dataset(study).index
     index = index[index["id"].isin(available)].sort_values("id")
+    if index.empty:
+        raise StudyError(f"No file of {study.findings('x').parent} belongs to this dataset; run chapter 05_atlas again.")
     turn = index.groupby("label").cumcount()
     order = index.assign(turn=turn, place=index["label"].map(LABELS.index)).sort_values(["turn", "place"], kind="stable")
     return [available[name] for name in sorted(order["id"].head(profile.reports.findings))]

@@ -249,10 +249,11 @@ def normalise(maps: np.ndarray) -> np.ndarray:
 
     This hides magnitude: two maps of equal look may rest on very different evidence. `ClassActivationMap.raw` keeps it.
     """
-    maps = np.nan_to_num(np.asarray(maps, dtype=np.float32))
+    # float64 holds the span between any two numbers of float32, which float32 itself does not.
+    maps = np.nan_to_num(np.asarray(maps, dtype=np.float32)).astype(np.float64)
     lowest = maps.min(axis=(-2, -1), keepdims=True)
     span = maps.max(axis=(-2, -1), keepdims=True) - lowest
-    return np.divide(maps - lowest, span, out=np.zeros_like(maps), where=span > 0)
+    return np.divide(maps - lowest, span, out=np.zeros_like(maps), where=span > 0).astype(np.float32)
 
 
 def upsample(grid: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

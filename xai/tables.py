@@ -77,7 +77,8 @@ def show(frame: pd.DataFrame, *, columns: Sequence[str] | None = None, mark: Seq
     bold = set()
     for column, name in enumerate(wanted):
         if name in mark and frame[name].notna().any():
-            best = _text(frame[name].min() if name in LESS_IS_BETTER else frame[name].max(), name)
+            place = frame[name].argmin() if name in LESS_IS_BETTER else frame[name].argmax()
+            best = texts[column][place]
             bold |= {(row, column) for row, text in enumerate(texts[column]) if text == best}
     for column, name in enumerate(wanted):
         if {f"{name}_low", f"{name}_high"} <= set(frame.columns):

@@ -19,7 +19,7 @@ from keras import ops
 
 from xai.data.dataset import Dataset, dataset_hash
 from xai.models import DECODER_FILTERS, architecture_facts, build_hybrid, encoder_of, skip_layers, target_layer
-from xai.paths import LABELS, Study, atomic, write_text
+from xai.paths import LABELS, Study, StudyError, atomic, write_text
 from xai.profiles import Profile
 
 
@@ -153,6 +153,8 @@ def class_weights(labels: np.ndarray) -> np.ndarray:
 def fit(study: Study, profile: Profile, architecture: str, *, variant: str = "hybrid") -> pd.DataFrame:
     """Train one network, or continue where a killed run stopped, and keep the weights best on validation.
 
+    Best is the highest `val_score`: the mean of validation accuracy and validation Dice, of those the network has.
+
     A finished training with the same parameters, data and code is recognised by its fingerprint and only loaded.
 
     Returns
@@ -170,16 +172,19 @@ def _fit(study: Study, profile: Profile, architecture: str, variant: str) -> pd.
     print_of_run = fingerprint(study, profile, architecture, variant)
     state = json.loads(state_path.read_text()) if state_path.exists() else {}
     if state.get("fingerprint") != print_of_run:
-        state = {"fingerprint": print_of_run, "epoch": 0, "best": math.inf, "best_epoch": 0, "history": [], "done": False}
+        state = {"fingerprint": print_of_run, "epoch": 0, "best": -math.inf, "best_epoch": 0, "history": [], "done": False}
     finished = (study.weights(architecture, variant), study.history(architecture, variant), study.seconds(architecture, variant))
     if state["done"] and all(path.exists() for path in finished):
         return pd.DataFrame(state["history"])
     if state["epoch"] and not (checkpoint.exists() and study.weights(architecture, variant).exists()):
-        state |= {"epoch": 0, "best": math.inf, "best_epoch": 0, "history": [], "done": False}
+        state |= {"epoch": 0, "best": -math.inf, "best_epoch": 0, "history": [], "done": False}
 
     training = profile.training
     dataset = Dataset(study)
     model = compiled(build(profile, architecture, variant), profile, architecture, len(dataset.rows("train")))
+    # A file's moments and step count are skipped, with no more than a warning, by an optimiser without variables.
+    model.optimizer.build(model.trainable_variables)
+    network = keras.Model(model.input, model.output)  # the same layers without optimiser: a third of the file
     if state["epoch"]:
         model.load_weights(checkpoint)
     heads = model.output_names_in_order
@@ -193,15 +198,27 @@ def _fit(study: Study, profile: Profile, architecture: str, variant: str) -> pd.
             dataset, rows, batch_size=training.batch_size, heads=heads, weights=class_weights(labels), shuffle_seed=seed,
             augment=make_augmentation(profile.seed * 1000 + epoch * 10) if training.augment else None,
         )  # fmt: skip
+        _seed_dropout(model, seed)
         start = time.perf_counter()
-        logs = model.fit(batches, validation_data=validation, epochs=epoch + 1, initial_epoch=epoch, verbose=0).history
+        # Keras would shuffle the batches once more, from a global random state that a resumed run does not share.
+        logs = model.fit(
+            batches, validation_data=validation, epochs=epoch + 1, initial_epoch=epoch, shuffle=False, verbose=0
+        ).history  # fmt: skip
         record = {"epoch": epoch + 1, "seconds": round(time.perf_counter() - start, 2)}
         record |= {_short(name): float(values[-1]) for name, values in logs.items()}
+        # Cross-entropy on validation rises with confidence long before accuracy falls, and would keep an early epoch.
+        scores = [record[name] for name in ("val_accuracy", "val_dice") if name in record]
+        record["val_score"] = sum(scores) / len(scores)
         print(_line(record, training.epochs), flush=True)
-        if record["val_loss"] < state["best"]:
-            state |= {"best": record["val_loss"], "best_epoch": epoch + 1}
+        if not math.isfinite(record["loss"] + record["val_loss"]):
+            raise StudyError(
+                f"{architecture} diverged in epoch {epoch + 1}: its loss is {record['loss']} and {record['val_loss']} on validation; "
+                f"set a lower `training.learning_rates.{architecture}` in the profile."
+            )
+        if record["val_score"] > state["best"]:
+            state |= {"best": record["val_score"], "best_epoch": epoch + 1}
             with atomic(study.weights(architecture, variant)) as temporary:
-                model.save_weights(temporary)
+                network.save_weights(temporary)
         with atomic(checkpoint) as temporary:
             model.save_weights(temporary)
         # After the checkpoint, so that a kill between the two repeats one epoch instead of skipping it.
@@ -318,6 +335,8 @@ def fingerprint(study: Study, profile: Profile, architecture: str, variant: str)
     architecture_facts(architecture)
     training = profile.training.model_dump(mode="json", exclude={"architectures", "ablation"})
     parts = [json.dumps([profile.seed, training, architecture, variant, profile.data.image_size], sort_keys=True), dataset_hash(study)]
+    with study.masks.open("rb") as masks:  # the index names the images by their hashes, but not the masks
+        parts.append(hashlib.file_digest(masks, "sha256").hexdigest())
     parts += [(Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("models.py", "training.py")]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -329,6 +348,14 @@ def _alone(folder: Path) -> Iterator[None]:
     with (folder / ".lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def _seed_dropout(model: keras.Model, seed: list[int]) -> None:
+    """Set dropout's random states, which no weights file holds, so that a resumed epoch draws what it would have drawn."""
+    for number, layer in enumerate(model.layers):
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            generator.state.assign(np.random.default_rng([*seed, number]).integers(2**31, size=2))
 
 
 def _patience_over(state: dict, patience: int | None) -> bool:

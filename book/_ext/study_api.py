@@ -102,6 +102,7 @@ class StudyApi(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         root = Path(__file__).parents[2] / "xai"
         files = {".".join(file.relative_to(root).with_suffix("").parts): file for file in root.rglob("*.py")}
+        files = {name: file for name, file in files.items() if not name.endswith("__main__")}  # commands, not a library
         place = {name: number for number, name in enumerate(ORDER)}
         sections = []
         for name in sorted(files, key=lambda name: (place.get(name.split(".")[0], len(place)), name)):

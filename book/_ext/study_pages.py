@@ -1,6 +1,6 @@
 """Sphinx extension of the book: directives that put a study's own results into the prose pages.
 
-``{study-table} name``      a table of the study, its intervals joined, the best value of each column in bold
+``{study-table} name``      a table of the study, looking as it does in the notebooks
 ``{study-children} stage``  cards that lead to the runs of a chapter that was run several times
 ``{study-case}``            one case, carried through every stage
 ``{study-index} kind``      where each figure or table stands (kind: figures or tables)
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -21,73 +22,13 @@ from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-# Columns in which less is better; in all others that are marked, more is.
-LESS_IS_BETTER = {"hd95", "deletion", "unsupported", "ece", "seconds", "through_plane_mm", "in_plane_mm"}
-HEADERS = {
-    "architecture": "Network", "accuracy": "Accuracy", "precision": "Precision", "recall": "Recall", "f1": "F1",
-    "auc": "AUC", "dice": "Dice", "iou": "IoU", "hd95": "HD95 (pixels)", "parameters": "Parameters",
-    "target_layer": "Target layer", "channels": "Channels", "writer": "Writer", "mtld": "MTLD", "ttr": "TTR",
-    "hdd": "HD-D", "coherence": "Coherence", "flesch": "Flesch Reading Ease", "fkgl": "Flesch-Kincaid grade",
-    "fact_precision": "Fact precision", "fact_recall": "Fact recall", "unsupported": "Unsupported claims",
-    "method": "Method", "insertion": "Insertion", "deletion": "Deletion", "aic": "AIC", "sic": "SIC",
-    "n": "Reports", "words": "Words",
-}  # fmt: skip
-METHOD_NAMES = {"gradcam": "Grad-CAM", "gradcampp": "Grad-CAM++", "scorecam": "Score-CAM"}
+sys.path.append(str(Path(__file__).parents[2]))  # Sphinx runs beside the package, installed or not
 
-
-def present(frame: pd.DataFrame, names: dict[str, str], mark: list[str]) -> list[list[str]]:
-    """Return header and rows of `frame` as Markdown text.
-
-    Columns ``x_low`` and ``x_high`` become an interval behind ``x``; architectures, writers and methods get their
-    proper names; the best of each column in `mark` is bold (ties all are).
-
-    Parameters
-    ----------
-    frame : one row per line of the table, in the order to show.
-    names : key -> proper name.
-    mark : columns of numbers in which the best value is bold.
-    """
-    shown = [name for name in frame.columns if not name.endswith(("_low", "_high"))]
-    best = {name: frame[name].min() if name in LESS_IS_BETTER else frame[name].max() for name in mark if name in shown}
-    rows = [[HEADERS.get(name, name.replace("_", " ").capitalize()) for name in shown]]
-    for row in frame.to_dict("records"):
-        cells = []
-        for name in shown:
-            text = names.get(row[name], row[name]) if isinstance(row[name], str) else _number(row[name])
-            text = _escape(text)
-            if name in best and row[name] == best[name]:
-                text = f"**{text}**"
-            if f"{name}_low" in frame.columns and pd.notna(row[f"{name}_low"]):
-                low, high = (_number(row[f"{name}_{end}"]) for end in ("low", "high"))
-                text += f" [\\[{low}, {high}\\]]{{.interval}}"
-            cells.append(text)
-        rows.append(cells)
-    return rows
-
-
-def _number(value: float) -> str:
-    """Round to what a test set of hundreds supports: three decimals for shares, one for larger quantities."""
-    if pd.isna(value):
-        return "–"
-    if isinstance(value, int):
-        return f"{value:,}".replace(",", "\u202f")
-    return f"{value:.3f}" if abs(value) <= 1 else f"{value:.1f}"
-
-
-def _escape(text: str) -> str:
-    """Make text of a file harmless in a Markdown table: no markup, no cell border."""
-    return re.sub(r"([\\`*_{}\[\]<>|#$~])", r"\\\1", text)
-
+from xai.tables import LESS_IS_BETTER, NAMES, show  # noqa: E402
 
 def pipe_table(rows: list[list[str]]) -> str:
-    """Return `rows` (header first) as a Markdown table; columns of numbers stand right."""
-    aligned = ["---" if column == 0 or not _is_numeric(rows, column) else "--:" for column in range(len(rows[0]))]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], aligned, *rows[1:]])
-
-
-def _is_numeric(rows: list[list[str]], column: int) -> bool:
-    cells = [re.sub(r"[*\u202f\\]", "", row[column]) for row in rows[1:]]
-    return all(re.match(r"^[–-]?[\d.]*( \[.*)?$", cell) for cell in cells)
+    """Return `rows` (header first) of Markdown cells as a Markdown table."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]])
 
 
 class StudyDirective(SphinxDirective):
@@ -124,15 +65,14 @@ class StudyTable(StudyDirective):
         if not file.exists():
             return self.markdown(f"*This run made no table `{name}`.*")
         frame = pd.read_csv(file)
-        if "columns" in self.options:
-            wanted = [column.strip() for column in self.options["columns"].split(",")]
-            ends = ("", "_low", "_high")
-            frame = frame[[c + end for c in wanted for end in ends if c + end in frame.columns]]
         if (sort := self.options.get("sort")) in frame.columns:
-            frame = frame.sort_values(sort, ascending=sort in LESS_IS_BETTER, kind="stable")
-        mark = [column.strip() for column in self.options.get("mark", "").split(",")]
-        names = self.load("study.json")["titles"] | METHOD_NAMES
-        return self.markdown(pipe_table(present(frame, names, mark)))
+            frame = frame.sort_values(sort, ascending=sort in LESS_IS_BETTER, kind="stable").reset_index(drop=True)
+        columns, mark = (self.names(option, frame) for option in ("columns", "mark"))
+        return [nodes.raw("", show(frame, columns=columns or None, mark=mark)._repr_html_(), format="html")]
+
+    def names(self, option: str, frame: pd.DataFrame) -> list[str]:
+        """Return the columns an option lists, as far as this study has them."""
+        return [name for name in re.split(r"\W+", self.options.get(option, "")) if name in frame.columns]
 
 
 class StudyChildren(StudyDirective):
@@ -158,20 +98,16 @@ class StudyIndex(StudyDirective):
         rows = [["", "What it shows", "Where"]]
         for number, entry in yaml.safe_load(listing.read_text(encoding="utf-8"))[self.arguments[0]].items():
             label = entry["label"]
-            found = [
-                (name, place[0]) for name, place in facts["labels"].items() if name == label or
-                name.removeprefix(f"{label}-") in facts["titles"]
-            ]  # fmt: skip
-            order = list(facts["titles"])
-            found.sort(key=lambda pair: order.index(pair[0].removeprefix(f"{label}-")) if pair[0] != label else -1)
+            order = [label, *(f"{label}-{child}" for child in facts["titles"])]
+            found = sorted((pair for pair in facts["labels"].items() if pair[0] in order), key=lambda pair: order.index(pair[0]))
             rows.append([f"**{number}**", entry["shows"], self.links(found, facts) or "*not in this run*"])
         return self.markdown(pipe_table(rows))
 
     @staticmethod
-    def links(found: list[tuple[str, str]], facts: dict) -> str:
-        """Return links to (label, page) pairs, such as ``Chapter 3: VGG16, VGG19`` with a link on each name."""
+    def links(found: list[tuple[str, list[str]]], facts: dict) -> str:
+        """Return links to (label, pages) pairs, such as ``Chapter 3: VGG16, VGG19`` with a link on each name."""
         chapters: dict[int, list[str]] = {}
-        for label, page in found:
+        for label, (page, *_) in found:
             name = page.removeprefix("chapters/")
             stage = next(stage for stage in facts["chapters"] if name.startswith(stage))
             child = name.removeprefix(stage).lstrip("_")
@@ -218,7 +154,7 @@ def panel(title: str, *content: nodes.Node) -> nodes.container:
 def case_pictures(case: dict, titles: dict[str, str]) -> list[tuple[str, str, str, str]]:
     """Return title, file, alternative text and note of the three pictures."""
     findings = case["findings"]
-    network, method = titles.get(findings["model"], findings["model"]), METHOD_NAMES[findings["cam_method"]]
+    network, method = titles.get(findings["model"], findings["model"]), NAMES[findings["cam_method"]]
     label, plane = findings["prediction"]["label"], findings["plane"]
     share = findings["prediction"]["probabilities"][label]
     verdict = "right" if label == case["label"] else f"wrong, it is {case['label']}"

@@ -22,6 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {error.filename or study.data} cannot be written ({error.strerror}); choose another STUDY folder.", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -66,7 +66,8 @@ def audit(dataset: Dataset, *, duplicate_correlation: float = 0.99, seed: int = 
         ("test slices leaked by a split by slice, %", round(100 * float(leaked), 1), "0 by patient",
          "test slices with a sibling of the same patient in training, had slices been split"),
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["check", "found", "expected", "meaning"])
+    # As objects, so that counts stay whole beside a percentage.
+    return pd.DataFrame(rows, columns=["check", "found", "expected", "meaning"], dtype=object)
 
 
 def _near_duplicates(dataset: Dataset, correlation: float, block: int = 512) -> tuple[int, int]:

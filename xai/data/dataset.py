@@ -64,7 +64,8 @@ class Dataset:
     def balanced_rows(self, split: str, count: int | None) -> np.ndarray:
         """At most `count` rows of a split, spread evenly over classes and, within a class, over its patients.
 
-        Deterministic: slices are taken in turn from the patients in index order, the middle slice of each first.
+        Deterministic: slices are taken in turn from the patients, the middle slice of each first. A smaller count gives a
+        subset of a larger one.
         """
         rows = self.rows(split)
         if count is None or count >= len(rows):
@@ -72,8 +73,10 @@ class Dataset:
         part = self.index.iloc[rows].assign(row=rows)
         size = part.groupby("patient")["row"].transform("size")
         order = part.groupby("patient").cumcount()
-        part = part.assign(turn=(order - size // 2).abs(), turn_after=order)
-        part = part.sort_values(["turn", "turn_after", "patient"], kind="stable")
+        part = part.assign(off_middle=(order - size // 2).abs()).sort_values("off_middle", kind="stable")
+        # A patient with a long series must not get a second turn before one with a short series had the first.
+        part["turn"] = part.groupby("patient").cumcount()
+        part = part.sort_values(["turn", "patient"], kind="stable")
         part["class_turn"] = part.groupby("label").cumcount()
         return np.sort(part.sort_values("class_turn", kind="stable")["row"].to_numpy()[:count])
 
@@ -101,12 +104,15 @@ def prepare(study: Study, slices: Iterable[Slice], *, count: int, image_size: in
         Too little disk space, or another number of slices than announced. Nothing half-written is left.
     """
     slices = iter(slices)
-    first = next(slices)
+    first = next(slices, None)
+    if first is None:
+        raise StudyError(f"Source {source} gave no slices, expected {count}; nothing was written.")
     pixels = image_size * image_size
-    needed = count * pixels * (2 + (6 if first.mni is not None else 0))
+    # A reserve of one MiB keeps room for the index.
+    needed = count * pixels * (2 + (6 if first.mni is not None else 0)) + 2**20
     study.data.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(study.data).free
-    if free < needed + 2**20:
+    if free < needed:
         raise StudyError(
             f"{study.data} needs {needed / 1e6:.1f} MB for {count} slices, found {free / 1e6:.1f} MB free; "
             "free some space, or choose another STUDY folder or a smaller `data.image_size`."
@@ -133,6 +139,8 @@ def prepare(study: Study, slices: Iterable[Slice], *, count: int, image_size: in
             raise StudyError(f"Source {source} gave {len(records)} slices, expected {count}; nothing was written.")
         index = pd.DataFrame(records)
         index["split"] = assign_splits(index)
+        # An older index must not vouch for the new arrays while they replace the old ones.
+        study.index.unlink(missing_ok=True)
     if first.mni is None:
         study.mni.unlink()
     # Last, because its presence says that the dataset is complete.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Iterator
@@ -41,7 +42,7 @@ def check_folder(root: Path | str) -> pd.DataFrame:
     if not root.is_dir():
         raise StudyError(f"Data folder {root} not found; give an existing folder with an index.csv as ROOT.")
     path = root / "index.csv"
-    if not path.exists():
+    if not path.is_file():
         raise StudyError(f"{root} has no index.csv; expected one with the columns {', '.join(REQUIRED)}.")
     try:
         index = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -92,8 +93,8 @@ def _check_values(index: pd.DataFrame, path: Path) -> None:
         raise StudyError(f"{path}: id {index['id'][index['id'].duplicated()].iloc[0]!r} stands twice; ids must be unique.")
     if (index["patient"] == "").any():
         raise StudyError(f"{path}: slice {index['id'][index['patient'] == ''].iloc[0]} has no patient; splits need one.")
-    if "fold" in index and not index["fold"].str.fullmatch(r"-?\d*").all():
-        wrong = index[~index["fold"].str.fullmatch(r"-?\d*")].iloc[0]
+    if "fold" in index and not index["fold"].str.fullmatch(r"(-?\d+)?").all():
+        wrong = index[~index["fold"].str.fullmatch(r"(-?\d+)?")].iloc[0]
         raise StudyError(f"{path}: slice {wrong['id']} has fold {wrong['fold']!r}; expected a whole number or nothing.")
     absent = [label for label in LABELS if label not in set(index["label"])]
     if absent:
@@ -119,14 +120,15 @@ def _check_pair(root: Path, row) -> None:
     for kind in ("image", "mask"):
         name = getattr(row, kind)
         path = root / name
-        if not name or not path.is_file():
+        # os.path, because pathlib raises where a name is too long for the file system.
+        if not name or not os.path.isfile(path):
             raise StudyError(f"Slice {row.id} has no {kind}: {path} not found; every row needs an image and a mask file.")
         if root.resolve() not in path.resolve().parents:
             raise StudyError(f"Slice {row.id}: {kind} path {name!r} leaves the data folder {root}.")
         try:
             with Image.open(path) as picture:
                 sizes.append(picture.size)
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise StudyError(f"Slice {row.id}: {path} is not a readable image; replace it or drop the row.") from error
     if sizes[0] != sizes[1]:
         image, mask = (f"{width} x {height}" for width, height in sizes)

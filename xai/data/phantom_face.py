@@ -102,14 +102,14 @@ def _paint_skull_base(canvas: Canvas, walls: np.ndarray) -> None:
     """Temporal bones with air cells, clivus, cavernous sinuses with the carotids, pituitary gland."""
     canvas.ellipsoid((46, -30, -44), (24, 22, 15), BONE, mirror=True, power=2.5)
     canvas.cells((50, -32, -46), (20, 17, 14), MUCOSA - 0.12, walls, mirror=True)
-    canvas.tube((82, -22, -42), (52, -20, -44), 3.0, AIR, mirror=True)
+    canvas.tube((72, -22, -42), (52, -20, -44), 2.6, AIR, mirror=True)
     for grow, value in ((1.0, BONE), (0.0, MARROW)):  # clivus: broad, thin, steep, with fatty marrow
         for side in (-5, 5):
             canvas.tube((side, -7, -43), (0.6 * side, -24, -66), 5.0 + grow, value)
-    canvas.ellipsoid((13, 1, -35), (5.5, 11, 7), MUCOSA - 0.08, mirror=True)
+    canvas.ellipsoid((13, 1, -35), (5.5, 11, 7), MUCOSA - 0.12, mirror=True)
     canvas.tube((13, -8, -39), (12, 8, -36), 2.4, BONE, mirror=True)
     canvas.tube((24, -22, -52), (14, -6, -46), 2.6, BONE, mirror=True)
-    canvas.ellipsoid((0, 2, -35.5), (7, 5.5, 3.8), MUCOSA)
+    canvas.ellipsoid((0, 2, -35.5), (7, 5.5, 3.8), MUCOSA - 0.06)
 
 
 def paint_neck(canvas: Canvas) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from nilearn import datasets
 from scipy import ndimage
 
 from xai.data.phantom_canvas import LOWER_MM, SHAPE, Canvas, ellipsoid, smooth_minimum, smooth_noise, upsample
@@ -64,10 +63,17 @@ class Head:
         return ndimage.map_coordinates(volume, voxels, order=1, mode="constant", cval=beyond, output=np.float32)
 
 
+def _mni152(kind: str) -> np.ndarray:
+    """nilearn's `template`, `brain_mask` or `wm_template`, 1 mm, float32."""
+    from nilearn import datasets  # takes seconds to import; checking a profile does not need it
+
+    return getattr(datasets, f"load_mni152_{kind}")(resolution=1).get_fdata(dtype=np.float32)
+
+
 @lru_cache(maxsize=1)
 def load_head() -> Head:
     """Build the head once for each process (a few seconds, about 80 MB)."""
-    mask = _on_grid(datasets.load_mni152_brain_mask(resolution=1).get_fdata(dtype=np.float32) > 0.5)
+    mask = _on_grid(_mni152("brain_mask") > 0.5)
     coarse = mask[::2, ::2, ::2]
     brain = _signed_distance(coarse)
     depth = _signed_distance(_closed(coarse, radius_mm=12.0))
@@ -80,7 +86,7 @@ def load_head() -> Head:
     canvas.blend(upsample(skin) + 0.5, AIR)  # nothing may stick out of the skin
     _paint_brain(canvas, mask, upsample(depth))
     _paint_vessels(canvas, upsample(depth))
-    white = _on_grid(datasets.load_mni152_wm_template(resolution=1).get_fdata(dtype=np.float32))[::2, ::2, ::2]
+    white = _on_grid(_mni152("wm_template"))[::2, ::2, ::2]
     return Head(canvas.signal, depth, brain, _where(white > 0.5), _where(np.abs(depth) < 1.0))
 
 
@@ -118,7 +124,7 @@ def _skin(canvas: Canvas, depth: np.ndarray) -> np.ndarray:
     skin = -depth - 13.5 - 2 * np.clip(-y / 100, 0, 1)
     parts = [
         ((0, 38, -66), (62, 55, 64), 2.4, 12), ((0, 40, -110), (47, 50, 26), 2.6, 12),  # face, jaw
-        ((0, -34, -130), (60, 59, 90), 2.5, 20), ((0, -60, -196), (115, 62, 50), 2.5, 20),  # neck, shoulders
+        ((0, -34, -130), (60, 59, 90), 2.5, 20),  # neck
         ((60, 18, -18), (15, 34, 44), 2, 10), ((-60, 18, -18), (15, 34, 44), 2, 10),  # temples
         ((0, 90, -58), (10, 14, 20), 2, 9), ((0, 102, -64), (9, 9, 8), 2, 7),  # bridge and tip of the nose
         ((0, 88, -88), (22, 10, 8), 2, 6), ((0, 86, -99), (18, 9, 7), 2, 6), ((0, 82, -121), (18, 13, 13), 2, 8),  # lips, chin
@@ -155,7 +161,7 @@ def _paint_skull(canvas: Canvas, depth: np.ndarray) -> None:
 def _paint_brain(canvas: Canvas, mask: np.ndarray, depth: np.ndarray) -> None:
     """Fluid inside the dura, then the template, sharpened a little because it is an average of many brains."""
     canvas.blend(depth + 1.5, FLUID)
-    template = datasets.load_mni152_template(resolution=1).get_fdata(dtype=np.float32)
+    template = _mni152("template")
     template = template + 0.9 * (template - ndimage.gaussian_filter(template, 1.5)) * (template > 0)
     signal = _on_grid(np.interp(template, TEMPLATE_SIGNAL, BRAIN_SIGNAL).astype(np.float32))
     canvas.blend(ndimage.gaussian_filter(mask.astype(np.float32), 0.6), signal)

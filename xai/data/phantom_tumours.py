@@ -114,7 +114,8 @@ class Tumour:
 
     def _glioma(self, points, distance, texture, signal, head):
         """Oedema around; a rim of uneven thickness and brightness that enhances around necrosis."""
-        spread = np.exp(-np.maximum(distance, 0) / (0.35 * self.radius + 3)) * np.clip(0.9 + 0.4 * self.outline(points[:, ::-1]), 0, 1)
+        uneven = np.clip(0.9 + 0.4 * self.outline(points[:, ::-1]), 0, 1)
+        spread = uneven * np.exp(-np.maximum(distance, 0) / (0.35 * self.radius + 3))
         swollen = np.clip((signal - 0.17) / 0.05, 0, 1) * (signal < 0.34)
         around = signal - 0.075 * spread * swollen
         core = 0.13 + 0.02 * texture

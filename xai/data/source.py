@@ -10,7 +10,7 @@ import pandas as pd
 from xai.data.dataset import Slice, prepare
 from xai.data.folder import check_folder, read_folder
 from xai.data.phantom import make_phantom
-from xai.data.split import split_by_patient
+from xai.data.split import check_classes, split_by_patient
 from xai.paths import Study
 from xai.profiles import Data, Profile
 
@@ -50,6 +50,7 @@ def prepare_source(study: Study, profile: Profile) -> None:
 
 def _splits(index: pd.DataFrame, data: Data, seed: int) -> pd.Series:
     if "split" in index:
+        check_classes(index, index["split"])
         return index["split"]
     return split_by_patient(
         index, seed=seed, validation_share=data.validation_share, test_share=data.test_share,

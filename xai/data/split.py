@@ -43,6 +43,12 @@ def split_by_patient(
         split = _by_fold(index, validation_fold, test_fold)
     else:
         split = _by_share(index, seed, validation_share, test_share)
+    check_classes(index, split)
+    return split
+
+
+def check_classes(index: pd.DataFrame, split: pd.Series) -> None:
+    """Raise a StudyError if a class is missing from train, validation or test."""
     present = pd.crosstab(index["label"], split)
     for name in ("train", "validation", "test"):
         for label in present.index:
@@ -51,15 +57,14 @@ def split_by_patient(
                     f"Split {name} would hold no {label}: found {index[index['label'] == label]['patient'].nunique()} "
                     "patients of that class; expected at least one in each of train, validation and test."
                 )
-    return split
 
 
 def _by_fold(index: pd.DataFrame, validation_fold: int | None, test_fold: int) -> pd.Series:
-    folds = pd.to_numeric(index["fold"], errors="coerce")
+    folds = pd.to_numeric(index["fold"], errors="coerce") if "fold" in index else pd.Series(np.nan, index=index.index)
     for name, fold in (("test", test_fold), ("validation", validation_fold)):
         if not (folds == fold).any():
             found = ", ".join(str(int(f)) for f in sorted(folds.dropna().unique())) or "none"
-            raise StudyError(f"`data.{name}_fold` is {fold}, but the data's folds are: {found}; name one of them.")
+            raise StudyError(f"`data.{name}_fold` is {fold}, but the data's folds are: {found}; name one of them, or remove both folds to split by shares.")
     folds = index["patient"].map(folds.groupby(index["patient"]).agg(lambda values: values.mode().min()))
     split = pd.Series("train", index=index.index)
     split[folds == validation_fold] = "validation"

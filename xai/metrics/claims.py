@@ -51,6 +51,7 @@ class Sentence:
     def claim(self, kind: str, span: tuple[int, int], evidence: tuple[str, ...] = (), reason: str = "") -> Claim:
         """A claim at `span` of this sentence; supported exactly if nothing is said against it."""
         first, last = span
+        evidence = () if reason else evidence
         return Claim(kind, self.text[first:last], self.start + first, self.start + last, not reason, evidence, reason)
 
     def without(self, claims: list[Claim]) -> str:

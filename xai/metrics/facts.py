@@ -91,14 +91,14 @@ def check_facts(text: str, findings: Findings) -> FactCheck:
 
 
 def _flag_claims(text: str, findings: Findings) -> tuple[list[Claim], str]:
-    """Quality flags quoted word by word, and the text without them and without the slice's name."""
+    """Quality flags quoted word by word, and the text without them."""
     claims: list[Claim] = []
     for index, flag in enumerate(findings.quality_flags):
         pattern = r"[\s_]+".join(re.escape(word) for word in re.split(r"[\s_]+", flag))
         for match in re.finditer(pattern, text, re.I):
             claims.append(Claim("flag", match.group(), *match.span(), True, (f"quality_flags[{index}]",)))
             text = text[: match.start()] + "#" * len(match.group()) + text[match.end():]
-    return claims, text.replace(findings.id, "#" * len(findings.id))
+    return claims, text
 
 
 def _sentence_claims(sentence: Sentence, findings: Findings) -> list[Claim]:
@@ -129,7 +129,6 @@ def _region_claims(sentence: Sentence, findings: Findings) -> tuple[list[Claim],
     """Claims of place, and for each mention the indices of the regions it stands for."""
     anatomy, claims, anchors = findings.anatomy, [], {}
     listed = [words.stem(region.name) for region in anatomy.regions]
-    disclaims = words.DISCLAIMER.search(sentence.text) is not None
     for match in words.structures(sentence.text):
         name = words.stem(match.group())
         indices = [i for i, known in enumerate(listed) if known == name or known.startswith(name + " ")]
@@ -137,7 +136,7 @@ def _region_claims(sentence: Sentence, findings: Findings) -> tuple[list[Claim],
         evidence = tuple(f"anatomy.regions[{i}].name" for i in indices)
         if lobe and (lobe in (anatomy.lobe or "") or lobe in {words.LOBE_OF.get(known) for known in listed}):
             evidence = ("anatomy.lobe",)
-        if not evidence and match.lastgroup != "atlas" and disclaims:
+        if not evidence and match.lastgroup != "atlas" and words.disclaimed(sentence.text, match.start()):
             continue
         anchors[match.span()] = {f"region {i}" for i in indices} or {"elsewhere"}
         claims.append(sentence.claim("region", match.span(), evidence, "" if evidence else "not named in the findings"))
@@ -160,7 +159,9 @@ def _class_mentions(sentence: Sentence, findings: Findings) -> list[tuple[str, r
     ]
 
 
-def _class_claim(sentence: Sentence, label: str, match: re.Match[str], numbers: list[Claim], findings: Findings) -> Claim:
+def _class_claim(
+    sentence: Sentence, label: str, match: re.Match[str], numbers: list[Claim], findings: Findings
+) -> Claim:
     """The predicted class must be affirmed; another may stand only as the lesser choice or with its own probability."""
     path = f"prediction.probabilities.{label}"
     before, after = sentence.text[: match.start()], sentence.text[match.end():]
@@ -168,10 +169,12 @@ def _class_claim(sentence: Sentence, label: str, match: re.Match[str], numbers: 
         denied = re.search(r"\b(?:no|not|without|never|excludes?|rather than|ahead of|followed by|instead of)"
                            r"(?: (?:a|an|the|evidence of|consistent with|typical of|of|likely))*\s*$", before, re.I)
         denied = denied or re.match(r"\s+(?:is|was|can be) (?:not|excluded|unlikely|ruled out)\b", after, re.I)
-        return sentence.claim("class", match.span(), ("prediction.label",), "the predicted class is denied" if denied else "")
+        reason = "the predicted class is denied" if denied else ""
+        return sentence.claim("class", match.span(), ("prediction.label",), reason)
     own_number = any(path in claim.evidence and claim.supported for claim in numbers)
     lesser = own_number or _BEHIND.search(before) or _BEHIND_AFTER.match(after) or _CHOICES.search(sentence.text)
-    return sentence.claim("class", match.span(), (path,), "" if lesser else f"the findings say {findings.prediction.label}")
+    reason = "" if lesser else f"the findings say {findings.prediction.label}"
+    return sentence.claim("class", match.span(), (path,), reason)
 
 
 def _side_claims(sentence: Sentence, regions: list[Claim], anchors: dict[tuple[int, int], set[str]],
@@ -220,9 +223,10 @@ def _image_claims(sentence: Sentence, findings: Findings) -> list[Claim]:
         plane = match.group(1).lower().replace("transverse", "axial")
         wrong = "" if plane == findings.plane else f"the findings say {findings.plane}"
         claims.append(sentence.claim("plane", match.span(), ("plane",), wrong))
-    others = [] if words.DISCLAIMER.search(sentence.text) else [
+    others = [
         sentence.claim("modality", match.span(), (), f"the findings say {findings.modality}")
         for match in re.finditer(rf"\b(?:{words.OTHER_MODALITIES})", sentence.text, re.I)
+        if not words.disclaimed(sentence.text, match.start())
     ]
     own = [
         sentence.claim("modality", match.span(), ("modality",))
@@ -233,9 +237,7 @@ def _image_claims(sentence: Sentence, findings: Findings) -> list[Claim]:
 
 
 def _invented_claims(sentence: Sentence) -> list[Claim]:
-    """What no finding can support: other diagnoses, signs, counts, patients, advice; a disclaimer asserts none."""
-    if words.DISCLAIMER.search(sentence.text):
-        return []
+    """What no finding can support: other diagnoses, signs, counts, patients, advice; a disclaimer asserts none of them."""
     claims: list[Claim] = []
     for kind, pattern, reason in (
         ("patient", words.PATIENT, "the findings hold nothing on the patient"),
@@ -247,7 +249,7 @@ def _invented_claims(sentence: Sentence) -> list[Claim]:
     ):
         for match in re.finditer(rf"\b(?:{pattern})", sentence.without(claims), re.I):
             denied = words.NEGATION.search(sentence.text[: match.start()])
-            if denied and kind == "advice":
+            if words.disclaimed(sentence.text, match.start()) or (denied and kind == "advice"):
                 continue
             named = "negation" if denied and kind in ("class", "observation") else kind
             claims.append(sentence.claim(named, match.span(), (), reason))
@@ -275,6 +277,7 @@ def _missing(text: str, claims: list[Claim], findings: Findings) -> tuple[tuple[
     sides = {claim.text.lower() for claim in claims if claim.kind == "side" and claim.supported}
     anatomy, label = findings.anatomy, findings.prediction.label
     hedged = any(words.HEDGE.search(part.text) and _PLACE.search(part.text) for part in sentences(text))
+    no_area = findings.mask.area_pixels == 0 and re.search(r"mask (?:is|was) empty|empty mask|no area", text, re.I)
     expected = {
         "class": "prediction.label" in stated,
         "class probability": f"prediction.probabilities.{label}" in stated,
@@ -282,8 +285,7 @@ def _missing(text: str, claims: list[Claim], findings: Findings) -> tuple[tuple[
         "modality": "modality" in stated,
         "network": "model" in stated,
         "saliency method": "cam_method" in stated,
-        "mask area": bool(stated & {"mask.area_percent", "mask.area_pixels"})
-        or (findings.mask.area_pixels == 0 and re.search(r"mask (?:is|was) empty|empty mask|no area", text, re.I) is not None),
+        "mask area": bool(no_area or stated & {"mask.area_percent", "mask.area_pixels"}),
         "not for diagnosis": any(claim.kind == "disclaimer" for claim in claims),
         "uncertainty of the place": hedged,
     }

@@ -19,7 +19,9 @@ _NOT_A_CLAIM = re.compile(r"^\s*\d+[.)]\s|\b\d-?D\b|\bMNI[- ]?152\b|\bICBM[- ]?\
 _CHUNK = re.compile(r"[,;()\[\]]| and | while | with | versus | at ")
 
 
-def number_claims(sentence: Sentence, readable: str, anchors: dict[tuple[int, int], set[str]], findings: Findings) -> list[Claim]:
+def number_claims(
+    sentence: Sentence, readable: str, anchors: dict[tuple[int, int], set[str]], findings: Findings
+) -> list[Claim]:
     """Claims for all numbers of one sentence.
 
     Parameters
@@ -61,7 +63,8 @@ def _fits(quantity: Quantity, chunk: str, sentence: str, near: set[str], predict
     """Whether the words around a number speak of `quantity`."""
     if quantity.anchor is not None:
         # Without any name in the sentence, "probability 87 %" can only mean the predicted class or the first region.
-        implied = not near and quantity.anchor in (predicted, "region 0") and bool(re.search(quantity.cue, sentence, re.I))
+        spoken_of = bool(re.search(quantity.cue, sentence, re.I))
+        implied = not near and quantity.anchor in (predicted, "region 0") and spoken_of
         classified = quantity.anchor == predicted and bool(re.search(r"class", chunk, re.I))
         named = quantity.anchor in near or implied or classified
         rivals = {q.cue for q in known if q.anchor == quantity.anchor}

@@ -111,7 +111,7 @@ ADVICE = (
     r"treat(?:ment|ed)|medication|referral|neurosurg\w+"
 )
 OVERCONFIDENT = (
-    r"definit(?:e|ely|ive|ively)|certain(?:ly)?\b|confirm(?:s|ed|ing)?|diagnostic of|pathognomonic|undoubtedly|"
+    r"definit(?:ively|ive|ely|e)|certain(?:ly)?\b|confirm(?:s|ed|ing)?|diagnostic of|pathognomonic|undoubtedly|"
     r"without (?:a )?doubt|no doubt|proven|proves|conclusive(?:ly)?|unequivocal(?:ly)?|clearly|guarantee\w*|"
     r"classic(?:al)? for|100 ?% (?:sure|confident)"
 )
@@ -120,15 +120,19 @@ NORMALITY = (
     r"free of (?:tumou?r|disease)"
 )
 
-# A sentence that disclaims does not assert: "mass effect was not assessed" claims no mass effect.
-DISCLAIMER = re.compile(
+# A clause that disclaims does not assert: "mass effect was not assessed" claims no mass effect. "Cannot be excluded" is
+# no disclaimer: it brings up what the findings do not hold.
+_DISCLAIMER = re.compile(
     r"not (?:been )?(?:assess|evaluat|available|provided|supplied|known|given|determin|stated|include|contain|consider"
-    r"|account)\w*|(?:can|could)(?: ?not|n't) be (?:assess|evaluat|determin|exclud|ruled|inferr)\w*|not a substitute|"
+    r"|account)\w*|(?:can|could)(?: ?not|n't) be (?:assess|evaluat|determin|inferr)\w*|not a substitute|"
     r"no (?:clinical|patient) (?:history|information|details|data)|"
     r"(?:are|is|were|was) (?:unavailable|unknown|not part)|"
     r"may (?:move|shift|displace|distort)|no information (?:on|about)", re.I
 )
-NEGATION = re.compile(r"\b(?:no|not|cannot|can't|without|never|neither|nor|rather than|than|less|un)\b[\w\s,'-]{0,40}$", re.I)
+_CLAUSE = re.compile(r";|, (?:but|and|however|while|whereas)\b")
+NEGATION = re.compile(
+    r"\b(?:no|not|cannot|can't|without|never|neither|nor|rather than|than|less)\b[\w\s,'-]{0,40}$", re.I
+)
 UNDETERMINED = re.compile(
     r"not (?:be )?(?:reliably )?(?:determin|assign|establish|given|known|specif)\w*|(?:cannot|could not) be \w+|"
     r"undetermined|indeterminate|unknown|not reliable|unresolved", re.I
@@ -141,6 +145,14 @@ HEDGE = re.compile(
     r"uncertain\w*|possibl[ey]|likely|probabl[ey]|may\b|might\b|could\b|estimat\w+|approximate\w*|suggest\w*|"
     r"candidate|low certainty|tentative\w*|not determinable|cannot|could not|presumed", re.I
 )
+
+
+def disclaimed(text: str, position: int) -> bool:
+    """Whether the clause of the sentence `text` around `position` only says what is not known."""
+    edges = [match.start() for match in _CLAUSE.finditer(text)]
+    first = max((edge for edge in edges if edge < position), default=0)
+    last = min((edge for edge in edges if edge > position), default=len(text))
+    return _DISCLAIMER.search(text[first:last]) is not None
 
 
 def stem(name: str) -> str:

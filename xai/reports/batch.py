@@ -43,7 +43,8 @@ def write_reports(
     done = {report.id: report for report in read_reports(output) if wanted.get(report.id) == report.prompt_sha256}
     write_lines(output, list(done.values()))
     pending = [item for item in findings if item.id not in done]
-    reason = _write_pending(tqdm(pending, desc=f"reports by {writer}", disable=not pending), writer, settings, store, output, done)
+    progress = tqdm(pending, desc=f"reports by {writer}", unit="report", disable=not pending)
+    reason = _write_pending(progress, writer, settings, store, output, done)
     write_lines(output, [done[identifier] for identifier in wanted if identifier in done])
     if len(done) == len(wanted):
         return "complete"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from xai.findings import Findings
-from xai.reports.phrases import NOT_FOR_DIAGNOSIS, Phrases, phrases
+from xai.reports.phrases import NOT_FOR_DIAGNOSIS, Phrases, listing, phrases
 
 GAP = "\n\n"
 _LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -187,7 +187,7 @@ def _regions(words: Phrases) -> str:
     )
     # One form for all regions of a sentence: mixing them reads as carelessness.
     listed = [
-        ("; " if "with" in form else ", ").join(form.format(*region) for region in words.regions) for form in forms
+        listing([form.format(*region) for region in words.regions], ";" if "with" in form else ",") for form in forms
     ]
     return f"{choice(*openers)} {choice(*(f'{text}.' for text in listed))}"
 

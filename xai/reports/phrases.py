@@ -51,6 +51,13 @@ def triple(values: tuple[float, float, float]) -> str:
     return "(" + ", ".join(f"{round(value) + 0.0:.0f}" for value in values) + ") mm"
 
 
+def listing(items: list[str], separator: str = ";") -> str:
+    """``a``, ``a and b``, or ``a; b; and c``."""
+    if len(items) < 3:
+        return " and ".join(items)
+    return f"{separator} ".join([*items[:-1], f"and {items[-1]}"])
+
+
 @dataclass(frozen=True)
 class Phrases:
     """The values of one finding as text; None where the findings are silent."""

@@ -45,7 +45,9 @@ class RawStore:
         except (OSError, ValueError, KeyError):
             return None
 
-    def put(self, writer: str, digest: str, request: dict[str, Any], response: dict[str, Any], secret: str | None) -> None:
+    def put(
+        self, writer: str, digest: str, request: dict[str, Any], response: dict[str, Any], secret: str | None
+    ) -> None:
         """Keep a response; should a server echo the key back, it is blanked before anything is written."""
         text = json.dumps({"request": request, "response": response}, indent=1)
         if secret:

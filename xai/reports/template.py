@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xai.findings import Findings
-from xai.reports.phrases import NOT_FOR_DIAGNOSIS, Phrases, phrases
+from xai.reports.phrases import NOT_FOR_DIAGNOSIS, Phrases, listing, phrases
 
 
 def template_report(findings: Findings) -> str:
@@ -50,10 +50,10 @@ def _regions(words: Phrases) -> list[str]:
     if not words.regions:
         return [f"No Harvard-Oxford region could be named{_outside(words)}."]
     adverb = {"likely": "likely", "possible": "possibly"}.get(words.certainty, "with low certainty")
-    listed = "; ".join(
+    listed = listing([
         f"the {name} (probability {probability}, overlap {overlap} of the mask)"
         for name, probability, overlap in words.regions
-    )
+    ])
     lines = [f"It {adverb} involves {listed}."]
     if words.outside:
         lines.append(f"The probability of lying outside the atlas is {words.outside}.")

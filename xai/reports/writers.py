@@ -96,7 +96,7 @@ def write_report(findings: Findings, writer: str, *, settings: WriterSettings | 
         spec = WRITERS[writer]
         key = os.environ.get(spec.key_variable) if spec.key_variable else None
         started = time.perf_counter()
-        answer = _ask(findings, writer, request, settings or WriterSettings(), key)
+        answer = _ask(writer, request, settings or WriterSettings(), key)
         response = {"seconds": round(time.perf_counter() - started, 3), "answer": answer}
         _text(writer, answer)  # an unusable answer is not kept, so that it is asked for again
         store.put(writer, digest, request, response, key)
@@ -138,7 +138,7 @@ def _spec(writer: str) -> Writer:
     return WRITERS[writer]
 
 
-def _ask(findings: Findings, writer: str, request: dict[str, Any], settings: WriterSettings, key: str | None) -> dict[str, Any]:
+def _ask(writer: str, request: dict[str, Any], settings: WriterSettings, key: str | None) -> dict[str, Any]:
     if writer == "template":
         return {"choices": [{"message": {"content": request["text"]}, "finish_reason": "stop"}], "model": "template"}
     if writer == "smollm2":
@@ -157,11 +157,15 @@ def _ask_smollm2(request: dict[str, Any]) -> dict[str, Any]:
     return {**answer, "model": request["model"]}
 
 
-def _ask_service(spec: Writer, writer: str, request: dict[str, Any], settings: WriterSettings, key: str | None) -> dict[str, Any]:
+def _ask_service(
+    spec: Writer, writer: str, request: dict[str, Any], settings: WriterSettings, key: str | None
+) -> dict[str, Any]:
     if spec.key_required and not key:
         raise WriterNotRun(f"writer {writer} needs a key; set the environment variable {spec.key_variable}.")
     if writer == "openai_compatible" and not (request["base_url"] and request["model"]):
-        raise WriterNotRun("writer openai_compatible needs an address and a model; set base_url and model in the profile.")
+        raise WriterNotRun(
+            "writer openai_compatible needs an address and a model; set base_url and model in the profile."
+        )
     sdk, client = _client(spec, request["base_url"], key, settings)
     try:
         answer = client.chat.completions.create(
@@ -170,7 +174,9 @@ def _ask_service(spec: Writer, writer: str, request: dict[str, Any], settings: W
         )
         return answer.model_dump(mode="json")
     except sdk.AuthenticationError:
-        raise WriterNotRun(f"writer {writer}: the key in {spec.key_variable} was refused (401); set a valid one.") from None
+        raise WriterNotRun(
+            f"writer {writer}: the key in {spec.key_variable} was refused (401); set a valid one."
+        ) from None
     except sdk.PermissionDeniedError:
         raise WriterNotRun(f"writer {writer}: the key in {spec.key_variable} may not use this model (403).") from None
     except sdk.NotFoundError:
@@ -180,7 +186,9 @@ def _ask_service(spec: Writer, writer: str, request: dict[str, Any], settings: W
     except sdk.APIStatusError as error:
         raise WriterFailed(f"writer {writer}: the server answered {error.status_code} after all retries.") from None
     except sdk.APITimeoutError:
-        raise WriterFailed(f"writer {writer}: no answer within {settings.timeout_seconds:g} s after all retries.") from None
+        raise WriterFailed(
+            f"writer {writer}: no answer within {settings.timeout_seconds:g} s after all retries."
+        ) from None
     except sdk.APIConnectionError:
         raise WriterFailed(f"writer {writer}: the connection failed or was cut after all retries.") from None
     except (AttributeError, ValueError, TypeError, sdk.APIError):

@@ -1,0 +1,387 @@
+"""What the figures draw: the data of lines and marks, outlines, bars and words; and what `save` leaves behind."""
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.contour import ContourSet
+from PIL import Image
+
+from xai import plots
+from xai.metrics.classification import expected_calibration_error, roc_curves
+from xai.paths import LABELS, METHODS, PLANES, Study
+
+RNG = np.random.default_rng(0)
+
+
+def images(count, size=32):
+    return RNG.integers(0, 256, (count, size, size), dtype=np.uint8)
+
+
+def squares(count, size=32):
+    masks = np.zeros((count, size, size), np.uint8)
+    masks[:, 10:20, 12:24] = 1
+    return masks
+
+
+def outlines(axes):
+    return [artist for artist in axes.get_children() if isinstance(artist, ContourSet)]
+
+
+def shown(axes):
+    """The pixels of the first image of a panel, without its mask."""
+    return np.asarray(axes.images[0].get_array())
+
+
+def words(figure):
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text() and text.get_visible()]
+
+
+def predictions(skill, seed, slices=90):
+    generator = np.random.default_rng(seed)
+    truth = generator.integers(0, 3, slices)
+    logits = generator.normal(size=(slices, 3)) + skill * np.eye(3)[truth]
+    table = pd.DataFrame(np.exp(logits) / np.exp(logits).sum(1, keepdims=True), columns=[f"prob_{label}" for label in LABELS])
+    return table.assign(id=range(slices), label=np.array(LABELS)[truth], patient=np.arange(slices) // 3)
+
+
+def test_samples_have_a_row_per_class_ordered_by_plane_with_the_tumour_outlined():
+    labels, planes = ["glioma", "pituitary", "glioma"], ["sagittal", "axial", "axial"]
+    pictures, masks = images(3), squares(3)
+    masks[1] = 0
+    figure = plots.plot_samples(pictures, masks, labels, planes)
+    drawn = [axes for axes in figure.axes if axes.images]
+    assert [axes.get_title("left") for axes in drawn] == ["axial", "sagittal", "axial"]
+    assert [(axes.images[0].get_array() == pictures[i]).all() for axes, i in zip(drawn, (2, 0, 1))] == [True] * 3
+    assert [len(outlines(axes)) for axes in drawn] == [1, 1, 0]  # no tumour, no outline
+    assert drawn[0].get_ylabel() == "glioma" and drawn[2].get_ylabel() == "pituitary"
+
+
+def test_outline_runs_between_tumour_and_background_and_closes_at_the_edge():
+    mask = np.zeros((1, 8, 8), np.uint8)
+    mask[0, 3:6, 4:8] = 1  # touches the right edge
+    figure = plots.plot_samples(images(1, 8), mask, ["glioma"], ["axial"])
+    (contour,) = outlines(figure.axes[0])
+    (path,) = contour.get_paths()
+    low, high = path.vertices.min(axis=0), path.vertices.max(axis=0)
+    assert (low == [3.5, 2.5]).all() and (high == [7.5, 5.5]).all()
+    assert (path.vertices[0] == path.vertices[-1]).all()
+
+
+def test_cam_grid_shows_every_method_with_outline_and_one_bar():
+    pictures = images(2)
+    heatmaps = {method: RNG.random((2, 32, 32)).astype(np.float16) for method in METHODS}
+    heatmaps["gradcam"][0] = 0
+    heatmaps["gradcam"][1] = 1
+    figure = plots.plot_cam_grid(pictures, squares(2), heatmaps, ["one", "two"])
+    panels = [axes for axes in figure.axes if axes.images]
+    assert len(panels) == 2 * 4 and all(len(outlines(axes)) == 1 for axes in panels)
+    assert [axes.get_title("left") for axes in panels[:4]] == ["slice", "Grad-CAM", "Grad-CAM++", "Score-CAM"]
+    assert [panels[0].get_ylabel(), panels[4].get_ylabel()] == ["one", "two"]
+    # a heatmap of 0 leaves the slice as it is, one of 1 shows the end of the colour map
+    assert shown(panels[1]) == pytest.approx(np.repeat(pictures[0][..., None] / 255, 3, axis=2))
+    assert shown(panels[5])[0, 0] == pytest.approx(matplotlib.colormaps[plots.HEAT](1.0)[:3])
+    (bar,) = [axes for axes in figure.axes if axes.get_label() == "<colorbar>"]
+    assert bar.get_ylim() == (0, 1) and "heatmap" in bar.get_ylabel()
+
+
+def test_nan_heatmaps_show_the_slice():
+    pictures = images(1)
+    figure = plots.plot_cam_grid(pictures, squares(1), {"gradcam": np.full((1, 32, 32), np.nan)}, ["one"])
+    assert shown(figure.axes[1])[..., 0] == pytest.approx(pictures[0] / 255)
+
+
+def test_mask_steps_say_their_dice():
+    truth = squares(1)[0]
+    half = truth.copy()
+    half[:, 18:] = 0  # 6 of 12 columns stay
+    figure = plots.plot_mask_steps(images(1)[0], RNG.random((32, 32)), {"percentile": half, "exact": truth, "none": truth * 0}, truth)
+    titles = [axes.get_title("left") for axes in figure.axes if axes.images]
+    assert titles[2:] == ["1. percentile\nDice 0.67", "2. exact\nDice 1.00", "3. none\nDice 0.00"]
+    fill = figure.axes[2].images[1].get_array()
+    assert ((fill[..., 3] > 0) == half.astype(bool)).all()
+
+
+def test_training_curves_hold_the_history():
+    history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2, 1], "val_loss": [3.0, 1.5, 1.7], "accuracy": [0.4, 0.6, 0.8], "val_accuracy": [0.3, np.nan, 0.7], "val_score": [0.3, 0.9, 0.7]})  # fmt: skip
+    figure = plots.plot_training_curves({"vgg16": history, "xception": history.assign(dice=0.5, val_dice=0.4)})
+    assert len(figure.axes) == 6
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert lines["loss"].get_ydata().tolist() == [3, 2, 1] and lines["val_loss"].get_ydata().tolist() == [3, 1.5, 1.7]
+    assert lines["loss"].get_linestyle() != lines["val_loss"].get_linestyle()
+    best = [line for line in figure.axes[0].lines if line.get_linestyle() == ":"]
+    assert [line.get_xdata()[0] for line in best] == [2]
+    assert "not trained" in [text.get_text() for text in figure.axes[2].texts]
+    assert {line.get_label() for line in figure.axes[5].lines} >= {"dice", "val_dice"}
+    assert {"VGG16", "Xception", "training", "validation"} <= set(words(figure))
+
+
+def test_confusions_colour_by_share_and_print_counts():
+    matrix = np.array([[8, 2, 0], [0, 5, 5], [0, 0, 0]])
+    figure = plots.plot_confusions({"vgg16": matrix, "vgg19": matrix.T})
+    mesh = figure.axes[0].collections[0]
+    assert np.asarray(mesh.get_array()).ravel() == pytest.approx([0.8, 0.2, 0, 0, 0.5, 0.5, 0, 0, 0])
+    assert mesh.get_clim() == (0, 1)
+    assert [text.get_text() for text in figure.axes[0].texts[:3]] == ["8\n80%", "2\n20%", "0\n0%"]
+    assert figure.axes[0].yaxis_inverted()  # the first class on top, as in the table
+    (bar,) = [axes for axes in figure.axes if axes.get_label() == "<colorbar>"]
+    assert bar.get_ylim() == (0, 1)
+
+
+def test_roc_names_best_and_worst_and_draws_their_curves():
+    tables = {"vgg16": predictions(0.3, 1), "xception": predictions(3, 2), "vgg19": predictions(1, 3)}
+    figure = plots.plot_roc_calibration(tables)
+    macro, classes, reliability, error = figure.axes
+    colours = {line.get_label(): line.get_color() for line in macro.lines}
+    assert colours["xception"] == plots.BLUE and colours["vgg16"] == plots.ORANGE and colours["vgg19"] == plots.LIGHT
+    for label, (x, y, area) in roc_curves(tables["xception"]).items():
+        (line,) = [line for line in classes.lines if line.get_label() == label]
+        assert (line.get_xdata() == x).all() and (line.get_ydata() == y).all()
+        assert f"{label} {area:.3f}" in words(figure)
+    expected = sorted((expected_calibration_error(table) for table in tables.values()), reverse=True)
+    assert np.asarray(error.collections[0].get_offsets())[:, 0] == pytest.approx(expected)
+    only = plots.plot_roc_calibration({"vgg16": predictions(1, 1).assign(label="glioma")})
+    assert not [line for line in only.axes[0].lines if line.get_label() == "vgg16"]  # one class has no ROC
+
+
+def test_percentile_curves_mark_the_best_of_the_mean():
+    curves = pd.DataFrame(
+        [(a, "gradcam", p, d) for a, row in {"vgg16": (0.1, 0.5, 0.3), "vgg19": (0.3, 0.5, np.nan)}.items() for p, d in zip((80, 90, 95), row)],
+        columns=["architecture", "method", "percentile", "dice"],
+    )  # fmt: skip
+    (axes,) = plots.plot_percentile_curves(curves).axes
+    lines = {line.get_label(): line for line in axes.lines}
+    assert lines["mean"].get_ydata() == pytest.approx([0.2, 0.5, 0.3])
+    assert lines["vgg16"].get_ydata() == pytest.approx([0.1, 0.5, 0.3])
+    assert [text.get_text() for text in axes.texts] == ["0.50 at 90"]
+
+
+def overlap_table():
+    rows = [(a, "gradcam", rule, label, value + 0.1 * n, 0.2)
+            for n, a in enumerate(("vgg16", "vgg19")) for rule, value in (("fixed", 0.3), ("otsu", 0.2), ("oracle", 0.6))
+            for label in (*LABELS, "all")]  # fmt: skip
+    rows += [("none", "random", "fixed", label, 0.05, 0.1) for label in (*LABELS, "all")]
+    return pd.DataFrame(rows, columns=["architecture", "method", "threshold", "label", "dice", "iou"])
+
+
+def test_overlap_sets_the_oracle_apart_and_baselines_below():
+    figure = plots.plot_overlap(overlap_table())
+    assert [axes.get_title("left") for axes in figure.axes] == [*LABELS, "all"]
+    axes = figure.axes[0]
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert names == ["Random", "Grad-CAM"]  # bottom to top
+    marks = {(c.get_label(), float(np.asarray(c.get_offsets())[0, 1])): c for c in axes.collections if c.get_label() in ("fixed", "otsu", "oracle: upper bound")}
+    assert marks["fixed", 1].get_offsets()[0, 0] == pytest.approx(0.35)
+    assert marks["otsu", 1].get_offsets()[0, 0] == pytest.approx(0.25)
+    assert marks["oracle: upper bound", 1].get_offsets()[0, 0] == pytest.approx(0.65)
+    assert to_hex(marks["oracle: upper bound", 1].get_facecolor()[0]) == "#ffffff"
+    assert to_hex(marks["fixed", 1].get_facecolor()[0]) != "#ffffff"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["fixed", "otsu", "oracle: upper bound"]
+
+
+def test_faithfulness_sorts_by_area_best_first():
+    x = np.linspace(0, 1, 11)
+    curves = {"gradcam": {"insertion": (x, x), "deletion": (x, 1 - x)}, "random": {"insertion": (x, x**0), "deletion": (x, x * 0)},
+              "scorecam": {"insertion": (x, x * np.nan)}}  # fmt: skip
+    figure = plots.plot_faithfulness(curves)
+    insertion, deletion = figure.axes
+    assert [text.get_text() for text in insertion.get_legend().get_texts()] == ["1.00  Random", "0.50  Grad-CAM"]
+    assert [text.get_text() for text in deletion.get_legend().get_texts()] == ["0.00  Random", "0.50  Grad-CAM"]
+    lines = {line.get_label(): line for line in insertion.lines}
+    assert (lines["gradcam"].get_ydata() == x).all() and lines["gradcam"].get_linestyle() == "-"
+    assert lines["random"].get_linestyle() != "-" and lines["random"].get_color() == plots.GREY
+
+
+def test_sanity_draws_means_and_keeps_labels_apart():
+    table = pd.DataFrame(
+        [(m, f, s + d) for m in METHODS for f, s in ((0, 1.0), (0.5, 0.4), (1, 0.1)) for d in (-0.05, 0.05)],
+        columns=["method", "layer_fraction", "similarity"],
+    )
+    (axes,) = plots.plot_sanity(table).axes
+    lines = {line.get_label(): line for line in axes.lines}
+    for method in METHODS:
+        assert lines[method].get_ydata() == pytest.approx([1, 0.4, 0.1])
+    heights = sorted(text.xy[1] for text in axes.texts)
+    assert len(heights) == 3 and min(np.diff(heights)) > 0.05  # three equal ends, three readable labels
+
+
+def test_atlas_draws_named_regions_and_the_spread_of_places():
+    label_map = np.zeros((32, 32), int)
+    label_map[4:10, 4:10], label_map[20:26, 4:10] = 7, 9
+    figure = plots.plot_atlas(
+        images(1)[0], squares(1)[0], RNG.random((32, 32)), label_map, {9: "Insular Cortex", 7: "Precentral Gyrus"},
+        np.array([10.0, 6, 8]), np.array([0.25, 0.25, 0.5]), axis_name="z",
+    )  # fmt: skip
+    slice_axes, template, place = figure.axes
+    assert len(outlines(slice_axes)) == 1 and len(outlines(template)) == 3  # two regions and the mask
+    assert [text.get_text() for text in template.get_legend().get_texts()] == ["Insular Cortex", "Precentral Gyrus"]
+    assert ((template.images[1].get_array()[..., 3] > 0) == (label_map == 9)).all()
+    assert place.get_title("left") == "z = 8 mm, standard deviation 1.4 mm"
+    (marks,) = place.lines
+    assert marks.get_xdata().tolist() == [6, 8, 10] and marks.get_ydata().tolist() == [0.25, 0.5, 0.25]
+
+
+def test_localisation_shows_median_and_ninetieth_percentile():
+    values = np.arange(11.0)
+    table = pd.DataFrame({"plane": "axial", "through_plane_mm": values, "in_plane_mm": values * 2})
+    through, within = plots.plot_localisation(table).axes
+    assert sorted(through.lines[0].get_ydata()) == values.tolist()
+    assert [text.get_text() for text in through.texts] == ["5.0", "9.0"]
+    assert [text.get_text() for text in within.texts] == ["10.0", "18.0"]
+    assert [text.get_text() for text in through.get_xticklabels()] == ["axial\nn = 11"]
+
+
+def test_class_places_lie_where_the_table_says_with_row_zero_on_top():
+    table = pd.DataFrame({"label": ["glioma", "pituitary"], "plane": "axial", "row": [5, 20], "column": [7, 16]})
+    (axes,) = plots.plot_class_places(table, image_size=32).axes
+    marks = {c.get_label(): c.get_offsets() for c in axes.collections}
+    assert marks["glioma"].tolist() == [[7, 5]] and marks["pituitary"].tolist() == [[16, 20]] and len(marks["meningioma"]) == 0
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]
+    assert axes.get_title("left") == "axial  (1 / 0 / 1 slices)"
+
+
+def test_architecture_scores_sort_by_accuracy_and_draw_intervals():
+    table = pd.DataFrame({"architecture": ["vgg16", "xception"], "accuracy": [0.9, 0.8], "accuracy_low": [0.85, 0.7], "accuracy_high": [0.95, 0.9]})  # fmt: skip
+    (axes,) = plots.plot_architecture_scores(table).axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["Xception", "VGG16"]
+    intervals, dots = axes.collections
+    assert [segment[:, 0].tolist() for segment in intervals.get_segments()] == [[0.7, 0.9], [0.85, 0.95]]
+    assert dots.get_offsets()[:, 0].tolist() == [0.8, 0.9]
+
+
+def test_writers_that_were_not_run_say_so():
+    table = pd.DataFrame({"writer": ["template", "grok3"], "mtld": [50.0, np.nan], "mtld_low": [45.0, np.nan], "mtld_high": [58.0, np.nan]})  # fmt: skip
+    (axes,) = plots.plot_writers(table).axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["Grok 3", "Template"]
+    assert axes.lines[0].get_xdata() == [50.0]
+    assert axes.collections[0].get_segments()[0][:, 0].tolist() == [45, 58]
+    assert [(text.get_text(), text.get_position()[1]) for text in axes.texts] == [("not run", 0)]
+
+
+def test_reports_are_drawn_word_for_word_and_inside_their_panel():
+    hostile = "Cost $5 and $6, <script>alert(1)</script> \x07bell " + "W" * 300 + "\n\n- a_{b} " + "word " * 80
+    figure = plots.plot_reports('{\n  "label": "glioma"\n}', "Write only what the findings say.", {"template": hostile, "grok3": None})
+    drawn = "".join("".join(words(figure)).split())
+    assert "".join(hostile.replace("\x07", "").split()) in drawn
+    assert "not run" in words(figure) and "Grok 3" in words(figure)
+    for axes in figure.axes:
+        panel = axes.get_window_extent()
+        for text in axes.texts:
+            box = text.get_window_extent()
+            assert box.x0 >= panel.x0 and box.x1 <= panel.x1 and box.y0 >= panel.y0 - 1, text.get_text()[:40]
+
+
+def test_long_reports_are_cut_and_say_so():
+    figure = plots.plot_reports("{}", "prompt", {"template": "line\n" * 100}, max_lines=10)
+    (text,) = [t for t in words(figure) if t.startswith("line")]
+    assert text.count("\n") == 9 and text.endswith("[...]")
+
+
+def test_pipeline_texts_stay_in_their_boxes():
+    figure = plots.plot_pipeline()
+    (axes,) = figure.axes
+    boxes = [p.get_window_extent() for p in axes.patches if isinstance(p, matplotlib.patches.FancyBboxPatch)]
+    assert {"MRI slice", "Hybrid network", "Harvard-Oxford", "Findings", "Report"} <= set(words(figure))
+    for text in axes.texts:
+        box = text.get_window_extent()
+        assert any(b.x0 <= box.x0 and box.x1 <= b.x1 and b.y0 <= box.y0 and box.y1 <= b.y1 for b in boxes), text.get_text()
+
+
+def test_hybrid_names_channels_strides_and_the_target_layer():
+    figure = plots.plot_hybrid([("a", 64, 2), ("b", 128, 4), ("last_conv", 512, 32)], (48, 24), image_size=96)
+    said = words(figure)
+    assert {"64", "128", "512", "48", "24", "96 x 96", "1/2", "1/4"} <= set(said)
+    assert "1/32\ntarget layer\nlast_conv" in said and any(all(label in text for label in LABELS) for text in said)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plots.plot_training_curves({"vgg16": pd.DataFrame({"epoch": [1], "loss": [1.0], "val_loss": [np.nan]})}),
+        lambda: plots.plot_percentile_curves(pd.DataFrame({"architecture": ["a"], "method": ["gradcam"], "percentile": [90], "dice": [np.nan]})),
+        lambda: plots.plot_overlap(overlap_table().assign(dice=np.nan)),
+        lambda: plots.plot_localisation(pd.DataFrame({"plane": ["axial"], "through_plane_mm": [np.nan], "in_plane_mm": [1.0]})),
+        lambda: plots.plot_sanity(pd.DataFrame({"method": ["gradcam"], "layer_fraction": [0.0], "similarity": [np.nan]})),
+        lambda: plots.plot_confusions({"vgg16": np.zeros((3, 3), int)}),
+        lambda: plots.plot_architecture_scores(pd.DataFrame({"architecture": ["a"], "auc": [np.nan], "auc_low": [np.nan], "auc_high": [np.nan], "accuracy": [0.5], "accuracy_low": [0.5], "accuracy_high": [0.5]})),
+        lambda: plots.plot_faithfulness({"gradcam": {"sic": ([0, 1], [np.nan, np.nan])}}),
+        lambda: plots.plot_atlas(images(1)[0], squares(1)[0] * 0, np.zeros((16, 16)), np.zeros((16, 16), int), {}, [4.0], [1.0]),
+        lambda: plots.plot_writers(pd.DataFrame({"writer": ["grok3"], "mtld": [np.nan]})),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("error")
+def test_little_or_missing_data_still_makes_a_figure_without_warnings(draw):
+    assert draw().axes
+
+
+def smallest_text(figure):
+    return min(t.get_fontsize() for t in figure.findobj(matplotlib.text.Text) if t.get_text() and t.get_visible())
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        plots.plot_pipeline,
+        lambda: plots.plot_overlap(overlap_table()),
+        lambda: plots.plot_roc_calibration({"vgg16": predictions(1, 1)}),
+        lambda: plots.plot_cam_grid(images(1), squares(1), {"gradcam": RNG.random((1, 32, 32))}, ["one"]),
+    ],
+)
+def test_text_is_readable_on_a_page_700_pixels_wide(draw):
+    figure = draw()
+    assert smallest_text(figure) >= 9 and figure.get_figwidth() <= 7.2  # 9 pt is then 12 px
+
+
+def test_the_style_stays_in_the_figures():
+    before = dict(matplotlib.rcParams)
+    plots.plot_pipeline()
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_saved_figures_name_their_maker_and_repeat_byte_for_byte(tmp_path):
+    study = Study(tmp_path / "quick")
+    path = plots.save(plots.plot_pipeline(), study, "pipeline")
+    assert path == study.figure("pipeline", "svg")
+    first = path.read_bytes()
+    root = ElementTree.fromstring(first)
+    assert root.tag.endswith("svg")
+    assert b"quick/pipeline" in first and b"xai.plots.plot_pipeline" in first and b"<text" not in first
+    plots.save(plots.plot_pipeline(), study, "pipeline")
+    assert path.read_bytes() == first
+    picture = plots.save(plots.plot_samples(images(1), squares(1), ["glioma"], [PLANES[0]]), study, "samples")
+    with Image.open(picture) as opened:
+        assert picture.suffix == ".png" and opened.info["Title"] == "quick/samples" and "plot_samples" in opened.info["Description"]
+        assert opened.info["dpi"][0] == pytest.approx(200, abs=0.5)
+    assert sorted(p.name for p in study.figures.iterdir()) == ["pipeline.svg", "samples.png"]
+
+
+def test_a_notebook_shows_figures_without_pyplot():
+    """In a process of its own: IPython's formatter, no pyplot, SVG for a drawing and PNG for images."""
+    code = """
+import sys, numpy as np
+from IPython.core.formatters import DisplayFormatter
+from xai import plots
+show = lambda figure: DisplayFormatter().format(figure)[0]
+drawing = show(plots.plot_pipeline())
+picture = show(plots.plot_samples(np.zeros((1, 8, 8), np.uint8), np.eye(8, dtype=np.uint8)[None], ["glioma"], ["axial"]))
+assert drawing["image/svg+xml"].lstrip().startswith("<?xml") and "image/png" not in drawing
+assert "image/png" in picture and "image/svg+xml" not in picture
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_failing_save_leaves_the_old_file(tmp_path):
+    study = Study(tmp_path)
+    path = plots.save(plots.plot_pipeline(), study, "pipeline")
+    before = path.read_bytes()
+    figure = plots.plot_pipeline()
+    figure.axes[0].text(0, 0, "$\\broken$")  # cannot be drawn
+    with pytest.raises(ValueError):
+        plots.save(figure, study, "pipeline")
+    assert path.read_bytes() == before and [p.name for p in study.figures.iterdir()] == ["pipeline.svg"]

@@ -1,0 +1,380 @@
+"""Training: losses by hand, batches that pair what belongs together, and a kill that changes nothing."""
+
+import json
+import shutil
+import sys
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit, softmax
+from small_study import SIZE, write_small_study
+
+from xai.data.dataset import Dataset
+from xai.paths import LABELS
+from xai.profiles import Profile
+from xai.training import (
+    Batches, MaskDice, build, class_weights, compiled, describe, fingerprint, fit, load, make_augmentation, mask_loss, predict,
+)  # fmt: skip
+
+ARCHITECTURE = "vgg16"  # the one of the nine with the fewest operations: the quickest on tiny images
+TRAINING = {
+    "architectures": [ARCHITECTURE], "epochs": 2, "batch_size": 2, "learning_rate": 3e-4, "segmentation_weight": 0.5,
+    "augment": True,
+}  # fmt: skip
+
+
+def profile_with(*, seed=3, image_size=SIZE, **training) -> Profile:
+    return Profile(seed=seed, data={"image_size": image_size}, training=TRAINING | training, saliency={"minimum_grid": 2})
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("training")
+    yield write_small_study(folder / "study")
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def history(study):
+    """The history of an uninterrupted training."""
+    return fit(study, profile_with(), ARCHITECTURE)
+
+
+# Losses and metrics
+
+
+def test_mask_loss_by_hand():
+    """At logit 0 all probabilities are 1/2, so cross-entropy is ln 2; 4 pixels give (2 x 2 + 1) / (2 + 4 + 1) and 1 / (2 + 0 + 1)."""
+    truth = np.stack([np.ones((2, 2, 1)), np.zeros((2, 2, 1))])
+    found = keras.ops.convert_to_numpy(mask_loss(truth, np.zeros((2, 2, 2, 1))))
+    assert found == pytest.approx([np.log(2) + 1 - 5 / 7, np.log(2) + 1 - 1 / 3], abs=1e-6)
+
+
+def test_mask_loss_of_certain_answers_is_finite():
+    """Certain and right costs nothing; certain and wrong costs |logit| and a Dice of 1 / (1 + 3 + 1)."""
+    truth = np.array([1, 0, 0, 0], np.uint8).reshape(1, 2, 2, 1)
+    right = np.where(truth, 500.0, -500.0)
+    assert keras.ops.convert_to_numpy(mask_loss(truth, right)) == pytest.approx([0.0], abs=1e-6)
+    assert keras.ops.convert_to_numpy(mask_loss(truth, -right)) == pytest.approx([500 + 1 - 1 / 5], rel=1e-6)
+
+
+def test_mask_loss_against_probabilities():
+    draw = np.random.default_rng(0)
+    truth, logits = draw.integers(0, 2, (5, 6, 6, 1)), draw.normal(0, 3, (5, 6, 6, 1))
+    p = expit(logits)
+    entropy = -(truth * np.log(p) + (1 - truth) * np.log(1 - p)).mean(axis=(1, 2, 3))
+    dice = (2 * (p * truth).sum(axis=(1, 2, 3)) + 1) / ((p + truth).sum(axis=(1, 2, 3)) + 1)
+    assert keras.ops.convert_to_numpy(mask_loss(truth, logits)) == pytest.approx(entropy + 1 - dice, rel=1e-5)
+
+
+def test_mask_dice_by_hand():
+    """Dice 2 x 1 / (2 + 2), then 1 for two empty masks, then 0 for a missed one; a logit of zero is not tumour."""
+    truth = np.array([[1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]]).reshape(3, 2, 2, 1)
+    logits = np.array([[2, -2, 2, -2], [-1, -1, -1, -1], [0, 0, 0, 0]], float).reshape(3, 2, 2, 1)
+    metric = MaskDice()
+    metric.update_state(truth[:2], logits[:2])
+    assert float(metric.result()) == pytest.approx(0.75, abs=1e-6)
+    metric.update_state(truth[2:], logits[2:])
+    assert float(metric.result()) == pytest.approx(0.5, abs=1e-6)
+
+
+def test_class_weights_by_hand():
+    assert class_weights(np.array([0, 0, 0, 1, 2, 2])) == pytest.approx([6 / 9, 2.0, 1.0])
+    assert class_weights(np.array([0, 0, 0, 1])) == pytest.approx([4 / 9, 4 / 3, 4 / 3])
+
+
+def test_learning_rate_warms_up_to_the_architectures_own_rate_and_decays():
+    """20 slices in batches of 2 for 10 epochs: 100 steps, 10 of them warm-up."""
+    profile = profile_with(epochs=10, learning_rates={"vgg16": 0.04}, warmup_share=0.1)
+    image = keras.Input((4, 4, 1))
+    tiny = keras.Model(image, {"classification": keras.layers.Dense(3)(keras.layers.Flatten()(image))})
+    tiny.output_names_in_order = ("classification",)
+    schedules = [compiled(tiny, profile, name, 20).optimizer._learning_rate for name in ("vgg16", "vgg19")]
+    for schedule, rate in zip(schedules, (0.04, 3e-4)):
+        steps = [float(schedule(step)) for step in (0, 5, 10, 55, 100)]
+        assert steps == pytest.approx(np.array([0.05, 0.525, 1.0, 0.51, 0.02]) * rate, rel=1e-4)
+
+
+# Batches and augmentation
+
+
+def test_batches_pair_images_masks_and_labels(study):
+    """Every image of the small study is unique, so it names its row."""
+    dataset = Dataset(study)
+    rows = dataset.rows("train")
+    weights = np.array([0.5, 1.0, 2.0], np.float32)
+    batches = Batches(dataset, rows, batch_size=5, heads=("classification", "segmentation"), weights=weights, shuffle_seed=[3, 0])
+    assert len(batches) == 3
+    seen = []
+    for images, targets, sample_weights in (batches[number] for number in range(3)):
+        for image, mask, label, weight in zip(images, targets["segmentation"], targets["classification"], sample_weights["classification"]):
+            matches = np.flatnonzero((np.asarray(dataset.images) == image[..., 0]).all(axis=(1, 2)))
+            assert len(matches) == 1
+            row = int(matches[0])
+            seen.append(row)
+            assert np.array_equal(mask[..., 0], dataset.masks[row])
+            assert LABELS[label] == dataset.index["label"][row]
+            assert weight == weights[label]
+        assert np.array_equal(sample_weights["segmentation"], np.ones(len(images)))
+    assert sorted(seen) == list(rows) and seen != list(rows)
+
+
+def test_order_of_an_epoch_depends_on_seed_and_epoch_alone(study):
+    dataset = Dataset(study)
+    rows = dataset.rows("test")
+
+    def order(seed, epoch):
+        np.random.seed(np.random.randint(1000))  # whatever state the process is in
+        return list(Batches(dataset, rows, batch_size=4, heads=("classification",), shuffle_seed=[seed, epoch]).order)
+
+    assert order(1, 0) == order(1, 0)
+    assert order(1, 0) != order(1, 1) and order(1, 0) != order(2, 0)
+    assert list(Batches(dataset, rows, batch_size=4, heads=("classification",)).order) == list(rows)
+
+
+@pytest.fixture(params=["keras_cv", "keras"])
+def augmentation(request, monkeypatch):
+    """`make_augmentation` by KerasCV, and as on a machine that has none."""
+    if request.param == "keras":
+        monkeypatch.setitem(sys.modules, "keras_cv", None)
+        monkeypatch.setitem(sys.modules, "keras_cv.layers", None)
+    else:
+        pytest.importorskip("keras_cv")
+    return make_augmentation
+
+
+def corner_masks(count: int) -> np.ndarray:
+    """An L in the upper left quarter: no turn or flip maps it on itself. (count, 64, 64, 1)."""
+    masks = np.zeros((count, 64, 64, 1), np.float32)
+    masks[:, 12:30, 12:18] = 1
+    masks[:, 24:30, 12:26] = 1
+    return masks
+
+
+def test_augmentation_moves_image_and_mask_together(augmentation):
+    masks = corner_masks(24)
+    images, moved = augmentation(5)(masks * 200, masks)
+    assert images.dtype == moved.dtype == np.float32 and images.shape == moved.shape == masks.shape
+    assert set(np.unique(moved)) == {0.0, 1.0} and images.min() >= 0 and images.max() <= 255
+    bright = images > 100  # gain and lift move the background by at most 12 and the tumour by at most 42
+    dice = 2 * (bright & (moved > 0)).sum(axis=(1, 2, 3)) / (bright.sum(axis=(1, 2, 3)) + moved.sum(axis=(1, 2, 3)))
+    assert dice.mean() > 0.92 and dice.min() > 0.8  # below one by the nearest-pixel rounding along the outline of thin arms
+    still = 2 * (masks * moved).sum(axis=(1, 2, 3)) / (masks.sum(axis=(1, 2, 3)) + moved.sum(axis=(1, 2, 3)))
+    assert (still < 0.9).mean() > 0.5, "nothing moved"
+    assert len({image.tobytes() for image in moved}) > 20, "all slices of a batch moved alike"
+
+
+def test_augmentation_never_flips_or_turns_far(augmentation):
+    """The long arm stays on the left and runs down, the short arm goes right from its lower end."""
+    masks = corner_masks(64)
+    _, moved = augmentation(11)(masks * 200, masks)
+    for mask in moved[..., 0]:
+        rows, columns = np.nonzero(mask)
+        upper, lower = columns[rows < np.quantile(rows, 0.3)], columns[rows > np.quantile(rows, 0.7)]
+        assert lower.mean() > upper.mean() + 1
+        assert rows.mean() < 34 and columns.mean() < 32
+
+
+def test_augmentation_is_reproduced_by_its_seed(augmentation):
+    masks = corner_masks(4)
+    first, second, other = (augmentation(seed)(masks * 200, masks) for seed in (1, 1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second))
+    assert not np.array_equal(first[1], other[1])
+
+
+# Fit
+
+
+def weight_file_values(path) -> dict[str, np.ndarray]:
+    """The layers' weights in a Keras file, without the optimiser's state."""
+    import h5py
+
+    values = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: values.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return {name: value for name, value in values.items() if name.startswith("layers") and "seed_generator" not in name}
+
+
+def test_history_adds_up(history, study):
+    """Loss = classification + lambda x segmentation, in training and in validation."""
+    assert list(history["epoch"]) == [1, 2]
+    for prefix in ("", "val_"):
+        total = history[f"{prefix}classification_loss"] + 0.5 * history[f"{prefix}segmentation_loss"]
+        assert history[f"{prefix}loss"].to_numpy() == pytest.approx(total.to_numpy(), rel=1e-4)
+    written = pd.read_csv(study.history(ARCHITECTURE))
+    pd.testing.assert_frame_equal(written, history, check_dtype=False)
+    seconds = json.loads(study.seconds(ARCHITECTURE).read_text())
+    assert seconds["epochs"] == 2 and seconds["best_epoch"] == 1 + int(history["val_loss"].to_numpy().argmin())
+
+
+def test_kept_weights_are_those_best_on_validation(history, study):
+    """Validation loss, recomputed from the kept weights in numpy, is the smallest of the history."""
+    dataset = Dataset(study)
+    rows = dataset.rows("validation")
+    outputs = load(study, profile_with(), ARCHITECTURE)(np.asarray(dataset.images[rows], np.float32)[..., None], training=False)
+    logits = keras.ops.convert_to_numpy(outputs["classification"])
+    entropy = -np.log(softmax(logits, axis=1)[np.arange(len(rows)), dataset.labels(rows)]).mean()
+    truth = np.asarray(dataset.masks[rows], np.float32)[..., None]
+    mask_term = keras.ops.convert_to_numpy(mask_loss(truth, outputs["segmentation"])).mean()
+    assert entropy + 0.5 * mask_term == pytest.approx(history["val_loss"].min(), rel=1e-3)
+
+
+class Interrupted:
+    """A standard output at which the user presses Ctrl-C when a certain line comes."""
+
+    def __init__(self, line: str) -> None:
+        self.line = line
+
+    def write(self, text: str) -> None:
+        if text.startswith(self.line):
+            raise KeyboardInterrupt
+
+    def flush(self) -> None:
+        pass
+
+
+def test_interrupted_training_continues_as_if_nothing_had_happened(history, study, tmp_path, monkeypatch):
+    """Stopped at the end of epoch 2, before its checkpoint: epoch 2 is repeated from the checkpoint of epoch 1.
+
+    Weights, the optimiser's moments and step, the order of batches, augmentation and dropout must all be those of the first time.
+    """
+    shutil.copytree(study.data, tmp_path / "again" / "data")
+    again = type(study)(tmp_path / "again")
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", Interrupted("epoch 2/2"))
+            with pytest.raises(KeyboardInterrupt):
+                fit(again, profile_with(), ARCHITECTURE)
+        state = json.loads((again.model(ARCHITECTURE) / "state.json").read_text())
+        assert state["epoch"] == 1 and not state["done"]
+        keras.utils.set_random_seed(99)  # another process has other random states
+        resumed = fit(again, profile_with(), ARCHITECTURE)
+        pd.testing.assert_frame_equal(resumed.drop(columns="seconds"), history.drop(columns="seconds"), rtol=1e-4)
+        if history["val_loss"].to_numpy().argmin() == 1:
+            first, second = weight_file_values(study.weights(ARCHITECTURE)), weight_file_values(again.weights(ARCHITECTURE))
+            assert first.keys() == second.keys() and len(first) > 30
+            for name in first:
+                np.testing.assert_allclose(second[name], first[name], atol=2e-5, err_msg=name)
+        assert not list(again.model(ARCHITECTURE).glob("checkpoint*")), "a finished training keeps no checkpoint"
+    finally:
+        shutil.rmtree(tmp_path / "again")
+
+
+def test_finished_training_is_not_repeated(history, study):
+    before = {path: path.stat().st_mtime_ns for path in study.model(ARCHITECTURE).iterdir() if path.name != ".lock"}
+    again = fit(study, profile_with(), ARCHITECTURE)
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    pd.testing.assert_frame_equal(again, history)
+
+
+def test_changed_parameter_trains_again(history, study, tmp_path):
+    """One epoch instead of two is another training, and its files replace the old ones."""
+    shutil.copytree(study.root, tmp_path / "changed")
+    changed = type(study)(tmp_path / "changed")
+    try:
+        profile = profile_with(epochs=1, augment=False, run_eagerly=True)
+        result = fit(changed, profile, ARCHITECTURE)
+        assert len(result) == 1 and len(pd.read_csv(changed.history(ARCHITECTURE))) == 1
+        state = json.loads((changed.model(ARCHITECTURE) / "state.json").read_text())
+        assert state["done"] and state["fingerprint"] == fingerprint(changed, profile, ARCHITECTURE, "hybrid")
+    finally:
+        shutil.rmtree(tmp_path / "changed")
+
+
+def test_divergence_is_one_sentence_and_leaves_no_weights(study):
+    """A weight of 10^38 for the mask loss overflows in the first step, as a learning rate far too high does later."""
+    with pytest.raises(ValueError, match=r"^vgg19 diverged in epoch 1: .*lower `training.learning_rates.vgg19`"):
+        fit(study, profile_with(segmentation_weight=3e38, augment=False, epochs=1, run_eagerly=True), "vgg19")
+    assert not study.weights("vgg19").exists()
+
+
+@pytest.mark.parametrize("change", [
+    {"seed": 4}, {"image_size": 48}, {"epochs": 3}, {"learning_rate": 1e-4}, {"segmentation_weight": 1.0}, {"augment": False},
+    {"dropout": 0.5}, {"batch_norm_momentum": 0.9},
+])  # fmt: skip
+def test_fingerprint_sees_what_decides_a_training(study, change):
+    base = fingerprint(study, profile_with(), ARCHITECTURE, "hybrid")
+    assert fingerprint(study, profile_with(**change), ARCHITECTURE, "hybrid") != base
+
+
+def test_fingerprint_sees_architecture_variant_and_data(study, tmp_path):
+    profile = profile_with()
+    prints = {fingerprint(study, profile, name, variant) for name in ("vgg16", "vgg19") for variant in ("hybrid", "classification_only")}
+    assert len(prints) == 4
+    for name in ("index.csv", "masks.npy"):
+        shutil.copytree(study.data, tmp_path / name / "data")
+        other = type(study)(tmp_path / name)
+        if name == "index.csv":
+            other.index.write_text(other.index.read_text().replace("test", "train", 1))
+        else:
+            masks = np.load(other.masks)
+            masks[int(Dataset(study).rows("train")[0]), 0, 0] ^= 1
+            np.save(other.masks, masks)
+        assert fingerprint(other, profile, ARCHITECTURE, "hybrid") not in prints, name
+
+
+def test_fingerprint_ignores_what_later_chapters_read(study):
+    profile = profile_with()
+    later = {
+        "atlas": {"validation_cases": 5}, "masks": {"step": 7}, "reports": {"findings": 3}, "saliency": {"minimum_grid": 3},
+        "evaluation": {"bootstrap": 20}, "training": TRAINING | {"architectures": ["vgg16", "xception"], "ablation": ["vgg16"]},
+        "data": {"image_size": SIZE},
+    }  # fmt: skip
+    base = fingerprint(study, profile, ARCHITECTURE, "hybrid")
+    for section in later.keys() - {"training", "data"}:
+        changed = profile.model_copy(update={section: type(getattr(profile, section))(**later[section])})
+        assert fingerprint(study, changed, ARCHITECTURE, "hybrid") == base, section
+    more = profile.training.model_copy(update={"architectures": ("vgg16", "vgg19"), "ablation": ("vgg16",)})
+    assert fingerprint(study, profile.model_copy(update={"training": more}), ARCHITECTURE, "hybrid") == base
+
+
+# Predict and describe
+
+
+def test_predictions_stand_in_dataset_order(history, study):
+    """Each row is what the network says of that slice alone, also beyond the first batch of 32."""
+    table = predict(study, profile_with(), ARCHITECTURE)
+    dataset = Dataset(study)
+    rows = dataset.rows("test")
+    assert list(table["id"]) == list(dataset.index["id"][rows]) and list(table["label"]) == list(dataset.index["label"][rows])
+    probabilities = table[[f"prob_{label}" for label in LABELS]].to_numpy()
+    assert probabilities.sum(axis=1) == pytest.approx(np.ones(len(rows)), abs=1e-5)
+    masks = np.load(study.test_masks(ARCHITECTURE))
+    assert masks.shape == (35, SIZE, SIZE) and masks.dtype == np.float16
+    model = load(study, profile_with(), ARCHITECTURE)
+    for position in (0, 17, 31, 32, 34):
+        outputs = model(np.asarray(dataset.images[rows[position]], np.float32)[None, ..., None], training=False)
+        logits = keras.ops.convert_to_numpy(outputs["classification"])[0]
+        assert probabilities[position] == pytest.approx(softmax(logits), abs=1e-5)
+        drawn = expit(keras.ops.convert_to_numpy(outputs["segmentation"])[0, ..., 0])
+        assert masks[position].astype(float) == pytest.approx(drawn, abs=2e-3)
+    written = pd.read_csv(study.predictions(ARCHITECTURE))
+    assert written[table.columns[4:]].to_numpy() == pytest.approx(probabilities, abs=1e-6)
+
+
+def test_prediction_of_single_heads(study):
+    """The ablation's variants write what they have and nothing else."""
+    for variant, has_masks in (("classification_only", False), ("segmentation_only", True)):
+        study.model("vgg16", variant).mkdir(parents=True)
+        build(profile_with(), "vgg16", variant).save_weights(study.weights("vgg16", variant))
+        table = predict(study, profile_with(), "vgg16", variant=variant)
+        assert ("prob_glioma" in table.columns) is not has_masks
+        assert study.predictions("vgg16", variant).exists() is not has_masks
+        assert study.test_masks("vgg16", variant).exists() is has_masks
+
+
+def test_prediction_without_training_names_the_chapter(study):
+    with pytest.raises(ValueError, match="02_training of densenet121"):
+        load(study, profile_with(), "densenet121")
+
+
+def test_described_facts(history, study):
+    """VGG16 at 32 px: 2 x 2 cells of 512 channels at the end; sizes 16, 8, 4, 2 feed the decoder."""
+    model = load(study, profile_with(), ARCHITECTURE)
+    facts = describe(study, profile_with(), ARCHITECTURE, model)
+    assert (facts["target_layer"], facts["grid"], facts["channels"]) == ("block5_conv3", 2, 512)
+    assert facts["parameters"] == sum(int(np.prod(weight.shape)) for weight in model.weights)
+    assert [layer.size for layer in facts["skips"]] == [2, 4, 8, 16]
+    assert json.loads((study.model(ARCHITECTURE) / "network.json").read_text())["target_layer"] == "block5_conv3"
