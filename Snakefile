@@ -34,10 +34,7 @@ def knobs(*sections):
 
 # Trainings side by side get an equal share of the cores; more threads than cores slow all of them down.
 SHARE = max(1, workflow.cores // len(ARCHITECTURES)) if workflow.cores else 1
-PAPERMILL = (
-    "jupytext --quiet --to ipynb --output - {input.notebook} | "
-    "papermill --log-level WARNING --no-progress-bar --kernel python3 - {output.notebook} -p study {study.root} "
-)
+PAPERMILL = "python -m xai.chapter {input.notebook} {output.notebook} -p study {study.root} "
 LOGS = str(study.root / "logs")
 NETWORK = list(modules("models", "training", "data/dataset", "tables"))
 EXPLAIN = list(modules("tables", "models", "training", "saliency", "explaining", "metrics/faithfulness", "metrics/overlap", "data/dataset", "plots"))

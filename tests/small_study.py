@@ -9,10 +9,13 @@ SIZE = 32
 COUNTS = {"train": 12, "validation": 6, "test": 35}  # 35: predictions come in batches of 32
 
 
-def scattered_splits(seed: int) -> list[str]:
-    """Splits in mixed order, so that rows of a split are not simply a range."""
-    names = [name for name, count in COUNTS.items() for _ in range(count)]
-    return list(np.random.default_rng(seed).permutation(names))
+def scattered(draw: np.random.Generator, counts: dict[str, int]) -> list[str]:
+    """Each name as often as its count, in mixed order, so that what belongs together is not simply a range of rows."""
+    return list(draw.permutation([name for name, count in counts.items() for _ in range(count)]))
+
+
+def even_counts(count: int) -> dict[str, int]:
+    return {label: (count + 2 - number) // 3 for number, label in enumerate(LABELS)}
 
 
 def slice_of(number: int, label: str) -> Slice:
@@ -29,12 +32,10 @@ def slice_of(number: int, label: str) -> Slice:
 
 def write_small_study(root, *, seed: int = 1) -> Study:
     """Write the dataset below `root`; each split holds all three classes, one slice per patient."""
-    splits = scattered_splits(seed)
-    seen = dict.fromkeys(COUNTS, 0)
-    slices = []
-    for number, split in enumerate(splits):
-        slices.append(slice_of(number, LABELS[seen[split] % 3]))
-        seen[split] += 1
+    draw = np.random.default_rng(seed)
+    splits = scattered(draw, COUNTS)
+    labels = {split: scattered(draw, even_counts(count)) for split, count in COUNTS.items()}
+    slices = [slice_of(number, labels[split].pop()) for number, split in enumerate(splits)]
     study = Study(root)
     prepare(study, slices, count=len(slices), image_size=SIZE, source="small", assign_splits=lambda index: splits)
     return study

@@ -86,15 +86,22 @@ def make_toc(chapters: dict[str, list[str]]) -> dict[str, Any]:
 def median_case(study: Study) -> dict[str, Any] | None:
     """Return the case in the middle, carried through every stage, or None if no slice has findings.
 
-    Of all findings, ordered by the Dice of their mask against the truth, the middle one is neither the best nor
+    Of all slices with a report (of all findings where no writer ran), ordered by the Dice of their mask against the truth, the middle one is neither the best nor
     the worst that the landing page could have shown. Keys: findings, image, heatmap, mask, truth (arrays S x S),
     dice, label, reports (writer -> text), count.
     """
     index = pd.read_csv(study.index, dtype={"id": str}).set_index("id")
     tests = index.index[index["split"] == "test"]
     truths = np.load(study.masks, mmap_mode="r")
+    texts: dict[str, dict[str, str]] = {}
+    for file in sorted((study.root / "reports").glob("*.jsonl")):
+        for line in filter(str.strip, file.read_text(encoding="utf-8").splitlines()):
+            report = json.loads(line)
+            texts.setdefault(report["id"], {})[file.stem] = report["text"]
     cases = []
     for file in sorted((study.root / "findings").glob("*.json")):
+        if texts and file.stem not in texts:
+            continue
         findings = json.loads(file.read_text(encoding="utf-8"))
         method = (findings["model"], findings["cam_method"])
         row, place = index.index.get_loc(findings["id"]), tests.get_loc(findings["id"])
@@ -105,14 +112,10 @@ def median_case(study: Study) -> dict[str, Any] | None:
     if not cases:
         return None
     dice, identifier, row, place, mask, truth, findings = sorted(cases, key=lambda case: case[:2])[(len(cases) - 1) // 2]
-    reports = {}
-    for file in sorted((study.root / "reports").glob("*.jsonl")):
-        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        reports |= {file.stem: line["text"] for line in lines if line["id"] == identifier}
     heatmap = np.load(study.heatmaps(findings["model"], findings["cam_method"]), mmap_mode="r")[place]
     return {
         "findings": findings, "image": np.load(study.images, mmap_mode="r")[row], "heatmap": np.nan_to_num(np.float32(heatmap)),
-        "mask": mask, "truth": truth, "dice": dice, "label": index.loc[identifier, "label"], "reports": reports,
+        "mask": mask, "truth": truth, "dice": dice, "label": index.loc[identifier, "label"], "reports": texts.get(identifier, {}),
         "count": len(cases),
     }  # fmt: skip
 

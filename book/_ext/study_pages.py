@@ -131,16 +131,19 @@ class StudyCase(StudyDirective):
             image = nodes.image(uri=f"_study/case/{picture}.png", alt=alt)
             strip += panel(title, image, nodes.paragraph("", note))
         regions = nodes.bullet_list(classes=["case-regions"])
-        for name, share in case_regions(case["findings"]["anatomy"]):
+        named = [(name, share) for name, share in case_regions(case["findings"]["anatomy"]) if share is not None]
+        for name, share in named:
             line = nodes.paragraph("", "", nodes.inline("", name), nodes.Text(" "), nodes.strong("", f"{share:.0%}"))
             regions += nodes.list_item("", line)
-        strip += panel("Anatomy", regions, nodes.paragraph("", "Harvard-Oxford regions, probability"))
+        flags = ", ".join(case["findings"]["quality_flags"]) or "no region named"
+        note = "Harvard-Oxford regions, probability" if named else f"not placed: {flags}"
+        strip += panel("Anatomy", *([regions] if named else []), nodes.paragraph("", note))
         if report := choose_report(case["reports"], titles):
             writer, text = report
             strip += panel("Report", nodes.paragraph("", text, classes=["case-text"]), nodes.paragraph("", writer))
         middle = nodes.paragraph(classes=["case-caption"])
         middle += nodes.Text(
-            f"Case {case['findings']['id']} of this run, not picked by hand: of {case['count']} slices with findings it is "
+            f"Case {case['findings']['id']} of this run, not picked by hand: of {case['count']} slices with a report it is "
             f"the median by overlap (Dice {case['dice']:.2f}), so about half came out better and half worse."
         )
         return [strip, middle]

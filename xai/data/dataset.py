@@ -154,6 +154,13 @@ def _chain(first: Slice, rest: Iterator[Slice]) -> Iterator[Slice]:
 
 
 def _resize(array: np.ndarray, size: int) -> np.ndarray:
+    height, width = array.shape[:2]
+    if height != width:
+        # Pad to a square with background on both sides: squashing would change the shape of heads.
+        side = max(height, width)
+        top, left = (side - height) // 2, (side - width) // 2
+        margins = [(top, side - height - top), (left, side - width - left)] + [(0, 0)] * (array.ndim - 2)
+        array = np.pad(array, margins)
     if array.shape[:2] == (size, size):
         return np.ascontiguousarray(array)
     shrinking = max(array.shape[:2]) > size
