@@ -50,8 +50,17 @@ wildcard_constraints:
 localrules: all, book
 
 
+NOTEBOOKS = [
+    study.notebook(name) for name in (
+        "01_data", "04_thresholding", "05_atlas", "07_evaluation", *(f"02_training_{a}" for a in ARCHITECTURES),
+        *(f"03_saliency_{a}" for a in ARCHITECTURES), *(f"06_reports_{w}" for w in WRITERS), *(f"ablation/{run}" for run in ABLATIONS),
+    )
+]
+
+
 rule all:
-    input: "book/_build/html/index.html"
+    # Every chapter, so that one deleted by hand is made again; the mark of this study, because all studies share one rendered book.
+    input: "book/_build/html/index.html", study.root / "book.rendered", NOTEBOOKS
 
 
 rule prepare:
@@ -197,10 +206,10 @@ rule book:
         modules("bookbuild", "bookchapters", "paths", "profiles", "tables"),
         [str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and not {"_build", "_source", "__pycache__"} & set(path.parts)],
         "_config.yml",
-        study.notebook("01_data"),
-        expand(study.notebook("02_training_{architecture}"), architecture=ARCHITECTURES),
-        evaluation=study.notebook("07_evaluation"),
-    output: "book/_build/html/index.html"
+        NOTEBOOKS,
+    output:
+        "book/_build/html/index.html",
+        mark=touch(study.root / "book.rendered"),
     params: study=str(study.root)   # another study renders the book anew
     log: f"{LOGS}/book.log"
     shell: "python -m xai.bookbuild --study {study.root} > {log} 2>&1"

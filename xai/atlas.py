@@ -30,8 +30,8 @@ __all__ = [
 AXIS = {plane: matching.FRAMES[plane][0] for plane in PLANES}
 MAXIMUM_CANDIDATES = 12
 CANDIDATE_SPACING_MM = 2.0
-# Scores overstate the evidence, because heads differ from the template. With 20, two thirds of the errors on Colin27 and on figshare's
-# axial pituitary tumours lie within one standard deviation; those of real coronal and sagittal slices still within two only.
+# Scores overstate the evidence, because heads differ from the template. With 20, two thirds of the errors on Colin27 and on
+# figshare's axial pituitary tumours lie within one standard deviation; those of coronal and sagittal ones only within two.
 TEMPERATURE = 20.0
 MAXIMUM_REGIONS = 5
 LABEL_THRESHOLD = 0.25  # that of FSL's maximum-probability maps: below it a point has no most likely region
@@ -135,9 +135,9 @@ def localise(image: np.ndarray, *, plane: str | None = None, exclude: np.ndarray
     best = max(matches, key=lambda match: match.quality)
     if not best.likeness.is_head:
         raise NotLocalisable(
-            f"The image resembles no {best.plane} slice of a head (signal correlation {best.likeness.correlation:.2f}, expected at least "
-            f"{matching.LOWEST_CORRELATION}, with dark air, structure in the brain and an ordinary size and place); leave it out or "
-            "check its plane and orientation."
+            f"The image resembles no {best.plane} slice of a head (signal correlation {best.likeness.correlation:.2f}, expected "
+            f"at least {matching.LOWEST_CORRELATION}, with dark air, structure in the brain and an ordinary size and place); "
+            "leave it out or check its plane and orientation."
         )
     return _as_place(best, side=len(image))
 
@@ -187,7 +187,7 @@ def name_regions(
         Of the slice the mask belongs to.
     convention : {"radiological", "neurological"}, optional
         Which image side is the patient's left in axial and coronal slices: the right one in radiological convention. With
-        None, and in sagittal slices, no side is said: left and right are merged, with equal odds for the slice and its mirror image.
+        None, and in sagittal slices, no side is said: left and right are merged, with equal odds for the slice and its mirror.
 
     Returns
     -------

@@ -19,8 +19,8 @@ from xai.atlas_reference import (
     BRIGHTEST, CONTRAST_MM, FACE_AND_NECK_WEIGHT, SCALP_AND_AIR_WEIGHT, SKULL_WEIGHT, load_templates, local_contrast,
 )  # fmt: skip
 
-# Position of the brain's centre along the plane's axis (mm); log of the millimetres across the image; radians of rotation in the
-# plane, and of the rows' and columns' directions out of it; row and column of the brain's centre (fraction of the side); log aspect.
+# Position of the brain's centre along the plane's axis (mm); log of the millimetres across the image; radians of rotation in
+# the plane, and of rows and columns out of it; row and column of the brain's centre (fraction of the side); log aspect.
 POSE = ("through", "log_field", "rotation", "row_tilt", "column_tilt", "row", "column", "log_aspect")
 PRIOR_MEAN = np.array([0.0, np.log(235.0), 0.0, 0.0, 0.0, 0.5, 0.5, 0.0])
 # Fields of clinical heads are 200-280 mm; slices are often tilted along the skull base or the pituitary stalk, rarely sideways.
@@ -45,7 +45,9 @@ SHARPNESS = 400.0  # weight of the NCC against the prior: about the number of in
 
 @dataclass(frozen=True)
 class Likeness:
-    """What tells a head from anything else. The limits keep 98 % of 240 real slices, and were set on noise, ramps, discs and squares.
+    """What tells a head from anything else.
+
+    The limits keep about 98 % of 240 real slices; they were set on those and on noise, ramps, discs and squares.
 
     Attributes
     ----------
@@ -66,7 +68,8 @@ class Likeness:
 
     @property
     def is_head(self) -> bool:
-        return self.correlation >= LOWEST_CORRELATION and self.flat_share <= 0.5 and self.air_level <= 0.4 and self.log_prior >= -8.0
+        alike = self.correlation >= LOWEST_CORRELATION and self.log_prior >= -8.0
+        return alike and self.flat_share <= 0.5 and self.air_level <= 0.4
 
 
 def square_with_weights(image: np.ndarray, exclude: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -38,10 +39,13 @@ def run(source: Path, output: Path, parameters: dict) -> None:
     with atomic(output.with_suffix(".source.ipynb")) as temporary:
         nbformat.write(notebook, temporary)
     try:
-        papermill.execute_notebook(
-            str(output.with_suffix(".source.ipynb")), str(failed), parameters, kernel_name="python3", progress_bar=False,
-            start_timeout=STARTUP_SECONDS, config=Config({"KernelManager": {"transport": "ipc"}}),
-        )  # fmt: skip
+        # A folder of its own for each kernel's sockets: left alone, kernels started in one place would share them.
+        with tempfile.TemporaryDirectory(prefix="xai-") as sockets:
+            kernel = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
+            papermill.execute_notebook(
+                str(output.with_suffix(".source.ipynb")), str(failed), parameters, kernel_name="python3", progress_bar=False,
+                start_timeout=STARTUP_SECONDS, config=kernel,
+            )  # fmt: skip
     finally:
         output.with_suffix(".source.ipynb").unlink()
     failed.replace(output)
