@@ -36,8 +36,8 @@ def knobs(*sections):
 SHARE = max(1, workflow.cores // len(ARCHITECTURES)) if workflow.cores else 1
 PAPERMILL = "python -m xai.chapter {input.notebook} {output.notebook} -p study {study.root} "
 LOGS = str(study.root / "logs")
-NETWORK = list(modules("models", "training", "data/dataset", "tables"))
-EXPLAIN = list(modules("tables", "models", "training", "saliency", "explaining", "metrics/faithfulness", "metrics/overlap", "data/dataset", "plots"))
+NETWORK = list(modules("models", "batches", "training", "data/dataset", "tables"))
+EXPLAIN = list(modules("tables", "models", "batches", "training", "saliency", "explaining", "metrics/faithfulness", "metrics/overlap", "data/dataset", "plots", "plotting"))
 FACTS = ("metrics/facts", "metrics/claims", "metrics/numeric", "metrics/vocabulary")
 
 
@@ -76,7 +76,7 @@ rule prepare:
 rule chapter_data:
     message: "chapter 1: data"
     input:
-        modules("data", "plots", "tables"),
+        modules("data", "plots", "plotting", "tables"),
         notebook="notebooks/01_data.md",
         data=study.index,
     output:
@@ -137,7 +137,7 @@ rule saliency:
 rule thresholding:
     message: "chapter 4: from heatmaps to masks"
     input:
-        modules("masks", "thresholding", "metrics/overlap", "data/dataset", "plots", "tables"),
+        modules("masks", "thresholding", "metrics/overlap", "data/dataset", "plots", "plotting", "tables"),
         expand(study.notebook("03_saliency_{architecture}"), architecture=ARCHITECTURES),
         notebook="notebooks/04_thresholding.md",
     output:
@@ -153,7 +153,7 @@ rule thresholding:
 rule atlas:
     message: "chapter 5: from masks to anatomy"
     input:
-        modules("atlas", "atlas_matching", "atlas_reference", "locating", "findings", "metrics/overlap", "plots", "tables", "data"),
+        modules("atlas", "atlas_matching", "atlas_reference", "locating", "findings", "metrics/overlap", "plots", "plotting", "tables", "data"),
         notebook="notebooks/05_atlas.md",
         rules=study.table("threshold_rules"),
         masks=study.notebook("04_thresholding"),
@@ -184,7 +184,7 @@ rule reports:
 rule evaluation:
     message: "chapter 7: evaluation"
     input:
-        modules("metrics", "evaluation", "plots", "tables"),
+        modules("metrics", "evaluation", "plots", "plotting", "tables"),
         expand(study.notebook("ablation/{run}"), run=ABLATIONS),
         expand(study.notebook("06_reports_{writer}"), writer=WRITERS),
         overlap=study.table("overlap"),
@@ -203,7 +203,7 @@ rule evaluation:
 rule book:
     message: "rendering the book"
     input:
-        modules("bookbuild", "bookchapters", "paths", "profiles", "tables"),
+        modules("."),   # all of it: the API page reads every docstring
         [str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and not {"_build", "_source", "__pycache__"} & set(path.parts)],
         "_config.yml",
         NOTEBOOKS,

@@ -1,0 +1,1 @@
+"""The parts behind `xai.plots`, which is what notebooks import."""

@@ -1,0 +1,190 @@
+"""Figures of places and reports: F10 to F12."""
+
+from __future__ import annotations
+
+import textwrap
+import unicodedata
+from typing import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
+
+from xai.paths import PLANES
+from xai.plotting.base import (
+    AMBER, BLUE, GREEN, GREY, INK, ORANGE, OUTLINE, PURPLE, SKY, WIDTH, StudyFigure, bare, draw_slice, name_of,
+    outline, spread, styled,
+)  # fmt: skip
+
+
+@styled
+def plot_atlas(
+    image: np.ndarray,
+    mask: np.ndarray,
+    template_image: np.ndarray,
+    label_map: np.ndarray,
+    names: Mapping[int, str],
+    positions_mm: np.ndarray,
+    weights: np.ndarray,
+    *,
+    axis_name: str = "z",
+) -> Figure:
+    """F10: the slice, its best match in MNI152 with the named regions, and how sure the place is.
+
+    Parameters
+    ----------
+    image, mask : array (S, S)
+        The slice and the mask that is named.
+    template_image, label_map : array (T, T)
+        Template and atlas labels (0: none) at the best place; the mask is drawn there too if it has the same shape,
+        that is, if both were resampled onto the slice.
+    names : mapping of label -> region name
+        The regions to show, most probable first.
+    positions_mm, weights : array (K,)
+        Candidate places along the plane's axis and their weights, which sum to 1.
+    """
+    figure = StudyFigure(figsize=(WIDTH, 4.1))
+    panels = figure.subplot_mosaic([["slice", "template"], ["place", "place"]], height_ratios=[2.4, 1.0])
+    draw_slice(panels["slice"], image, mask)
+    panels["slice"].set_title("slice with mask")
+    template = panels["template"]
+    template.imshow(template_image, vmin=0, vmax=np.nanpercentile(template_image, 99.5))
+    colours = (AMBER, PURPLE, GREEN, "#F0E442", ORANGE)
+    for number, (label, name) in enumerate(names.items()):
+        region = np.asarray(label_map) == label
+        colour = colours[number % len(colours)]
+        fill = np.zeros((*region.shape, 4))
+        fill[region] = (*[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)], 0.45)
+        template.imshow(fill)
+        outline(template, region, colour, width=0.9)
+        template.plot([], [], "s", color=colour, label=textwrap.fill(name, 26))
+    if np.shape(mask) == np.shape(template_image):
+        outline(template, mask, OUTLINE)
+    bare(template)
+    template.set_title("MNI152 at the best place")
+    if names:
+        template.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.3, borderpad=0)
+    order = np.argsort(positions_mm)
+    positions, weights = np.asarray(positions_mm, float)[order], np.asarray(weights, float)[order]
+    place = panels["place"]
+    place.vlines(positions, 0, weights, color=BLUE, lw=2.2)
+    place.plot(positions, weights, "o", color=BLUE, ms=4)
+    mean = np.average(positions, weights=weights)
+    spread = np.sqrt(np.average((positions - mean) ** 2, weights=weights))
+    place.axvspan(mean - spread, mean + spread, color=SKY, alpha=0.25, linewidth=0)
+    place.set_title(f"{axis_name} = {mean:.0f} mm, standard deviation {spread:.1f} mm", fontsize=9)
+    place.set(xlabel=f"MNI {axis_name} of the candidate places (mm)", ylabel="weight", ylim=(0, None))
+    place.margins(x=0.1)
+    return figure
+
+
+@styled
+def plot_localisation(errors: pd.DataFrame) -> Figure:
+    """Distance of the found from the true place by plane: each case a dot, the median a thick bar, the 90th percentile a thin one."""
+    planes = [plane for plane in PLANES if plane in set(errors["plane"])]
+    figure = StudyFigure(figsize=(WIDTH, 3.3))
+    panels = figure.subplots(1, 2)
+    generator = np.random.default_rng(0)  # jitter only keeps dots apart
+    for axes, column, title in zip(panels, ("through_plane_mm", "in_plane_mm"), ("through the plane", "within the plane")):
+        for number, plane in enumerate(planes):
+            values = errors.loc[errors["plane"] == plane, column].dropna().abs().to_numpy()
+            if not len(values):
+                continue
+            axes.plot(number + generator.uniform(-0.2, 0.2, len(values)), values, "o", color=SKY, ms=4, alpha=0.6, mew=0)
+            median, ninth = np.percentile(values, [50, 90])
+            axes.hlines(median, number - 0.32, number + 0.32, color=BLUE, lw=2.4, zorder=3)
+            axes.hlines(ninth, number - 0.32, number + 0.32, color=BLUE, lw=1.2, zorder=3)
+            for height, text in zip(spread([median, ninth], gap=0.06 * errors[column].abs().max()), (f"{median:.1f}", f"{ninth:.1f}")):
+                axes.text(number + 0.36, height, text, color=BLUE, va="center", fontsize=9)
+        counts = [int((errors["plane"] == plane).sum()) for plane in planes]
+        axes.set_xticks(range(len(planes)), [f"{plane}\nn = {count}" for plane, count in zip(planes, counts)])
+        axes.set(title=title, ylabel="distance (mm)", xlim=(-0.5, len(planes) - 0.2), ylim=(0, None))
+        axes.grid(axis="y")
+    return figure
+
+
+@styled
+def plot_reports(findings: str, prompt: str, reports: Mapping[str, str | None], *, max_lines: int = 44) -> Figure:
+    """F11: the findings, an excerpt of the prompt, and what each writer made of them; None reads "not run".
+
+    Texts are drawn as they are: nothing in them is taken for markup.
+    """
+    panels = [("Findings (JSON)", findings, GREY, True), ("Prompt (excerpt)", prompt, GREY, True)]
+    panels += [(name_of(w), text if text else "not run", BLUE if text else GREY, False) for w, text in reports.items()]
+    pairs = [panels[number : number + 2] for number in range(0, len(panels), 2)]
+    fonts = {mono: FontProperties(family="DejaVu Sans Mono" if mono else "DejaVu Sans", size=9) for mono in (True, False)}
+    points = 72 * (WIDTH / 2 - 0.5)  # leaves room for hinting, which widens small text on a screen
+    wrapped = [[_wrap(text, points, fonts[mono], max_lines) for _, text, _, mono in pair] for pair in pairs]
+    heights = [max(text.count("\n") + 1 for text in texts) * 0.158 + 0.62 for texts in wrapped]
+    figure = StudyFigure(figsize=(WIDTH, sum(heights)))
+    grid = figure.subplots(len(pairs), 2, squeeze=False, height_ratios=heights)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (title, _, colour, mono), text in zip(grid.flat, panels, (text for texts in wrapped for text in texts)):
+        axes.set(xticks=[], yticks=[], ylim=(0, 1), facecolor="#F7F7F7")
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.axhline(1, color=colour, lw=4)
+        axes.annotate(title, (0, 1), (7, -8), "axes fraction", "offset points", va="top", weight="bold", color=colour)
+        body = axes.annotate(text, (0, 1), (7, -28), "axes fraction", "offset points", va="top", parse_math=False,
+                             linespacing=1.25, fontproperties=fonts[mono], color=GREY if text == "not run" else INK)  # fmt: skip
+        body.set_in_layout(False)  # the panels are sized for the text, not by it
+    return figure
+
+
+@styled
+def plot_writers(writers: pd.DataFrame) -> Figure:
+    """F12: the writers by each measure, mean and 95 % interval; one that was not run says so."""
+    good = {"mtld": "higher: more varied", "ttr": "higher: more varied", "coherence": "higher: more coherent", "flesch": "higher: easier",
+            "fkgl": "lower: easier", "fact_precision": "higher: better", "fact_recall": "higher: better", "unsupported": "lower: better"}  # fmt: skip
+    metrics = [metric for metric in good if metric in writers]
+    table = writers.iloc[::-1].reset_index(drop=True)
+    columns = min(4, len(metrics))
+    rows = -(-len(metrics) // columns)
+    figure = StudyFigure(figsize=(WIDTH, rows * (0.95 + 0.27 * len(table))))
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes, metric in zip(grid.flat, metrics):
+        for row, line in table.iterrows():
+            if pd.isna(line[metric]):
+                axes.text(0.5, row, "not run", transform=axes.get_yaxis_transform(), ha="center", va="center", color=GREY, fontsize=9)
+                continue
+            axes.hlines(row, line.get(f"{metric}_low", np.nan), line.get(f"{metric}_high", np.nan), color=SKY, lw=2.4)
+            axes.plot(line[metric], row, "o", color=BLUE)
+        axes.set_title(name_of(metric), fontsize=9)
+        axes.set_xlabel(good[metric], fontsize=9)
+        axes.set_ylim(-0.6, len(table) - 0.4)
+        axes.grid(axis="x")
+        axes.margins(x=0.12)
+        axes.xaxis.get_major_locator().set_params(nbins=3)
+        axes.tick_params(axis="y", length=0)
+    for axes in list(grid.flat)[len(metrics) :]:
+        axes.set_axis_off()
+    grid[0, 0].set_yticks(range(len(table)), [name_of(writer) for writer in table["writer"]])
+    return figure
+
+
+def _wrap(text: str, points: float, font: FontProperties, max_lines: int) -> str:
+    """Wrap to a width in points, keep indentation, cut at `max_lines`, and drop control characters a font cannot show."""
+    clean = "".join(c for c in text.expandtabs(2) if c == "\n" or unicodedata.category(c)[0] != "C")
+    lines: list[str] = []
+    for line in clean.strip("\n").split("\n"):
+        indent = line[: len(line) - len(line.lstrip())]
+        lines.append(indent)
+        for word in line.split():
+            longer = lines[-1] + (" " if lines[-1].strip() else "") + word
+            if lines[-1].strip() and _text_width(longer, font) > points:
+                longer = indent + ("  " if indent else "") + word
+                lines.append(longer)
+            while _text_width(longer, font) > points and len(longer) > 1:  # one word wider than the panel
+                cut = max(1, int(len(longer) * points / _text_width(longer, font)) - 1)
+                lines[-1], longer = longer[:cut], longer[cut:]
+                lines.append(longer)
+            lines[-1] = longer
+    if len(lines) > max_lines:
+        lines = [*lines[: max_lines - 1], "[...]"]
+    return "\n".join(lines)
+
+
+def _text_width(text: str, font: FontProperties) -> float:
+    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]
