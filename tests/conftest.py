@@ -111,3 +111,8 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"no small disk here: {mounted.stderr.strip()}")
     yield place
     subprocess.run(["umount", str(place)], check=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The graph tests first: they take longest, and the other files fit on the second worker meanwhile."""
+    items.sort(key=lambda item: "graph" not in item.keywords)

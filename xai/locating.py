@@ -121,7 +121,7 @@ def error_table(errors: pd.DataFrame) -> pd.DataFrame:
         placed = part.dropna(subset="through_plane_mm")
         records.append({
             "plane": plane, "slices": len(part), "placed": len(placed),
-            "through plane, median mm": placed["through_plane_mm"].median(), "90th percentile": placed["through_plane_mm"].quantile(0.9),
+            "through plane, median mm": placed["through_plane_mm"].median(), "90th percentile, mm": placed["through_plane_mm"].quantile(0.9),
             "in plane, median mm": placed["in_plane_mm"].median(), "in cortex or deep structure": int(placed["top1"].notna().sum()),
             "top1": placed["top1"].astype(float).mean(), "top3": placed["top3"].astype(float).mean(),
         })  # fmt: skip

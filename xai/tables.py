@@ -20,7 +20,7 @@ NAMES = {
 HEADERS = {
     "architecture": "Network", "f1": "F1", "auc": "AUC", "ece": "Calibration error", "dice": "Dice", "iou": "IoU", "hd95": "HD95 (px)",
     "target_layer": "Target layer", "grid": "Cells a side", "mtld": "MTLD", "ttr": "TTR", "hdd": "HD-D", "flesch": "Flesch Reading Ease",
-    "fkgl": "Flesch-Kincaid grade", "aic": "AIC", "sic": "SIC", "n": "Reports", "seconds": "Training (s)", "label": "Class",
+    "fkgl": "Flesch-Kincaid grade", "aic": "AIC", "sic": "SIC", "n": "Reports", "seconds": "Seconds", "label": "Class",
     "pointing": "Pointing game", "energy": "Energy inside", "threshold": "Rule", "through_plane_mm": "Through plane (mm)",
     "in_plane_mm": "In plane (mm)", "top1": "Top 1", "top3": "Top 3",
 }  # fmt: skip
@@ -93,7 +93,7 @@ def show(frame: pd.DataFrame, *, columns: Sequence[str] | None = None, mark: Seq
 
 
 def _text(value, column: str) -> str:
-    """Round to what some hundred slices support: three decimals for shares, one for larger quantities."""
+    """Round to what some hundred slices support: three decimals for shares, one for larger quantities and those with a unit."""
     if isinstance(value, str):
         return NAMES.get(value, value)
     if pd.isna(value):
@@ -102,4 +102,5 @@ def _text(value, column: str) -> str:
         return f"{int(value):,}".replace(",", "\u202f")
     if column in ("learning_rate",):
         return f"{value:g}"
-    return f"{value:.3f}" if abs(value) <= 1 else f"{value:.1f}"
+    share = abs(value) <= 1 and not any(unit in column.split() for unit in ("mm", "%"))
+    return f"{value:.3f}" if share else f"{value:.1f}"
