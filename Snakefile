@@ -22,10 +22,9 @@ ABLATIONS = [f"{a}-{v}" for a in profile.training.ablation for v in VARIANTS if 
 
 
 def modules(*names):
-    """Files of xai/ a rule depends on; a folder stands for all its modules."""
-    for name in names:
-        path = Path("xai") / name
-        yield from map(str, sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")])
+    """Files of xai/ a rule depends on; a folder stands for all its modules. A list: Snakemake drops a generator's first item."""
+    paths = [Path("xai") / name for name in names]
+    return [str(file) for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")])]
 
 
 def knobs(*sections):
@@ -36,8 +35,8 @@ def knobs(*sections):
 SHARE = max(1, workflow.cores // len(ARCHITECTURES)) if workflow.cores else 1
 PAPERMILL = "python -m xai.chapter {input.notebook} {output.notebook} -p study {study.root} "
 LOGS = str(study.root / "logs")
-NETWORK = list(modules("models", "batches", "training", "data/dataset", "tables"))
-EXPLAIN = list(modules("tables", "models", "batches", "training", "saliency", "explaining", "metrics/faithfulness", "metrics/overlap", "data/dataset", "plots", "plotting"))
+NETWORK = modules("models", "batches", "training", "data/dataset", "tables")
+EXPLAIN = modules("models", "batches", "training", "saliency", "explaining", "metrics/faithfulness", "metrics/overlap", "data/dataset", "plots", "plotting", "tables")
 FACTS = ("metrics/facts", "metrics/claims", "metrics/numeric", "metrics/vocabulary")
 
 

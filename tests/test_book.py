@@ -283,7 +283,8 @@ def study(tmp_path) -> Study:
             "anatomy": {"regions": [{"name": "Insular Cortex", "probability": 0.4}], "outside_atlas_probability": 0.1},
         }))  # fmt: skip
     study.reports("template").parent.mkdir()
-    study.reports("template").write_text(json.dumps({"id": "b", "text": "Impression: A mass."}) + "\n")
+    texts = {"a": "Impression: Another.", "b": "Impression: A mass.", "c": "Impression: A third."}
+    study.reports("template").write_text("".join(json.dumps({"id": name, "text": text}) + "\n" for name, text in texts.items()))
     study.reports("grok3").write_text("")
     study.tables.mkdir()
     pd.DataFrame({"architecture": ["vgg16"], "accuracy": [0.5]}).to_csv(study.table("classification"), index=False)

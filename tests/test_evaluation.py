@@ -326,7 +326,8 @@ def test_prior_work_ends_with_this_run(study):
 
 def test_schematic_runs_from_shallow_to_deep(study):
     drawn = evaluation.hybrid_schematic(study, PROFILE, "vgg16")
-    assert drawn == {"features": [("shallow", 32, 2), ("deep", 256, 8), ("top", 512, 13)], "decoder": [64, 32], "image_size": 40}
+    assert drawn == {"features": [("shallow", 32, 2), ("deep", 256, 8), ("top", 512, 13)], "decoder": [64, 32], "image_size": 40,
+                     "target_layer": "conv1"}
 
 
 def test_reports_stand_side_by_side(study):

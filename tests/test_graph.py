@@ -53,7 +53,7 @@ def jobs_of(folder: Path, *options: str) -> set[str]:
         cwd=folder, env=environment(folder), capture_output=True, text=True,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
-    return set(re.findall(r"^(?:local)?rule (\w+):", result.stdout + result.stderr, re.MULTILINE)) - {"all"}
+    return set(re.findall(r"^(\w+) +\d+$", result.stdout + result.stderr, re.MULTILINE)) - {"all", "total"}
 
 
 @pytest.fixture(scope="module")
@@ -260,5 +260,8 @@ def test_the_cluster_profile_is_accepted(study):
     )  # fmt: skip
     text = result.stdout + result.stderr
     assert result.returncode == 0, text[-3000:]
-    training = re.search(r"rule training:.*?(?=\nrule |\Z)", text, re.DOTALL)[0]
-    assert "slurm_partition=gpu" in training and "gpu=1" in training
+    assert re.search(r"^training +9$", text, re.MULTILINE) and re.search(r"^saliency +9$", text, re.MULTILINE)
+    profile = yaml.safe_load((study / "profiles" / "slurm" / "config.yaml").read_text(encoding="utf-8"))
+    rules = set(re.findall(r"^rule (\w+):", (study / "Snakefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(profile["set-resources"]) == set(profile["set-threads"]) == {"training", "ablation", "saliency"} <= rules
+    assert all(resources["gpu"] == 1 for resources in profile["set-resources"].values())

@@ -158,7 +158,7 @@ def hybrid_schematic(study: Study, profile: Profile, architecture: str) -> dict:
     size = profile.data.image_size
     deep_first = [tuple(facts["last"]), *map(tuple, facts["skips"])]
     features = [(name, channels, max(1, round(size / cells))) for name, cells, channels in dict.fromkeys(deep_first)]
-    return {"features": features[::-1], "decoder": facts["decoder"], "image_size": size}
+    return {"features": features[::-1], "decoder": facts["decoder"], "image_size": size, "target_layer": facts["target_layer"]}
 
 
 def reports_side_by_side(study: Study, profile: Profile) -> dict:

@@ -103,7 +103,7 @@ def plot_training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
     marks = [Line2D([], [], color=INK, lw=lw, linestyle=dashes) for lw, dashes in ((1.5, (0, (3, 1.5))), (1.5, "-"), (0.8, ":"))]
-    figure.legend(marks, ["training", "validation", "epoch of the least validation loss"], loc="outside lower center", ncols=3)
+    figure.legend(marks, ["training", "validation", "epoch whose weights were kept"], loc="outside lower center", ncols=3)
     return figure
 
 

@@ -56,6 +56,7 @@ def plot_hybrid(
     decoder: Sequence[int],
     *,
     image_size: int,
+    target_layer: str | None = None,
     labels: Sequence[str] = LABELS,
 ) -> Figure:
     """F3: encoder, classification head, and decoder with its skip connections.
@@ -63,7 +64,9 @@ def plot_hybrid(
     Parameters
     ----------
     features : sequence of (layer name, channels, stride)
-        Encoder layers that feed the decoder, from shallow to deep; the last is the target layer of the heatmaps.
+        Encoder layers that feed the decoder, from shallow to deep.
+    target_layer : str, optional
+        Name of the feature that the heatmaps explain; marked if it is among the features.
     decoder : sequence of int
         Channels of the decoder's blocks, from deep to shallow; block k joins the k-th deepest feature but one.
     """
@@ -91,10 +94,11 @@ def plot_hybrid(
         _arrow(axes, (previous, top), (x - half - 0.04, top), GREY)
         previous = x + half + 0.04
         places.append(x)
-        target = number == count - 1
+        target = name == target_layer
         axes.text(x, top + height(stride) / 2 + 0.1, f"{channels}", ha="center", va="bottom", fontsize=9)
-        axes.text(x, top - height(stride) / 2 - 0.08, f"1/{stride:.0f}" + (f"\ntarget layer\n{name}" if target else ""),
-                  ha="center", va="top", fontsize=9, color=BLUE if target else "#444444", linespacing=1.0)  # fmt: skip
+        axes.text(x, top - height(stride) / 2 - 0.08, f"1/{stride:.0f}", ha="center", va="top", fontsize=9, color="#444444")
+        if target:
+            axes.text(x, top + height(stride) / 2 + 0.38, f"target layer\n{name}", ha="center", va="bottom", fontsize=9, color=BLUE, linespacing=1.0)
     _arrow(axes, (previous, top), (8.35, top), GREY)
     axes.add_patch(_box(8.38, top - 0.75, 1.57, 1.5, ORANGE, alpha=0.1))
     axes.text(9.16, top + 0.85, "Class head", color=ORANGE, weight="bold", ha="center")
