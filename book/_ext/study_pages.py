@@ -170,7 +170,11 @@ def case_pictures(case: dict, titles: dict[str, str]) -> list[tuple[str, str, st
 
 def case_regions(anatomy: dict) -> list[tuple[str, float]]:
     """Return at most three regions with their probability, then the probability of lying outside the atlas."""
-    regions = [(region["name"], region["probability"]) for region in anatomy["regions"][:3]]
+    def name(region: dict) -> str:
+        side = region.get("hemisphere")
+        return f"{region['name']}, {side}" if side in ("left", "right") else region["name"]
+
+    regions = [(name(region), region["probability"]) for region in anatomy["regions"][:3]]
     return [*regions, ("Outside the atlas", anatomy["outside_atlas_probability"])]
 
 
