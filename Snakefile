@@ -9,10 +9,12 @@
 #   Snakemake deletes declared outputs before it runs a rule; xai keeps them under a fingerprint of what decides them, so that
 #   rewording a chapter does not train its network again.
 
+import os
 from pathlib import Path
 
 from xai.paths import Study, VARIANTS
 from xai.profiles import study_profile
+from xai.reports.writers import WRITERS as KNOWN_WRITERS
 
 study = Study(config.get("study", "runs/quick"))
 profile = study_profile(study.profile)
@@ -175,7 +177,10 @@ rule reports:
     output:
         notebook=study.notebook("06_reports_{writer}"),
     log: f"{LOGS}/06_reports_{{writer}}.log"
-    params: knobs=knobs("reports")
+    params:
+        knobs=knobs("reports"),
+        # A key that was set since the last run makes a writer run that was "not run".
+        has_key=lambda wildcards: KNOWN_WRITERS[wildcards.writer].key_variable in (None, *os.environ),
     resources: mem_mb=2000, runtime=240
     shell: PAPERMILL + "-p writer {wildcards.writer} 2> {log}"
 

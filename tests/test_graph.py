@@ -46,11 +46,11 @@ def finished_trainings(study: Path) -> dict[str, int]:
     return {name: (study / "models" / name / "model.weights.h5").stat().st_mtime_ns for name, state in states.items() if state["done"]}
 
 
-def jobs_of(folder: Path, *options: str) -> set[str]:
+def jobs_of(folder: Path, **variables: str) -> set[str]:
     """Rules that would run, without the pseudo-rule `all`."""
     result = subprocess.run(
-        ["snakemake", "--nolock", "--cores", "2", "--config", "study=runs/smoke", "--dry-run", *options],
-        cwd=folder, env=environment(folder), capture_output=True, text=True,
+        ["snakemake", "--nolock", "--cores", "2", "--config", "study=runs/smoke", "--dry-run"],
+        cwd=folder, env=environment(folder) | variables, capture_output=True, text=True,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     return set(re.findall(r"^(\w+) +\d+$", result.stdout + result.stderr, re.MULTILINE)) - {"all", "total"}
@@ -142,6 +142,10 @@ def test_a_change_of_a_knob_runs_what_reads_it(study):
         assert jobs_of(study) == {"thresholding", "atlas", "reports", "evaluation", "book"}
     finally:
         path.write_text(text, encoding="utf-8")
+
+
+def test_a_key_that_was_set_runs_its_writer(study):
+    assert jobs_of(study, GROQ_API_KEY="dummy") == {"reports", "evaluation", "book"}
 
 
 def test_redrawing_a_chapter_trains_and_explains_nothing_again(study):
