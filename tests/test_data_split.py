@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -42,6 +44,101 @@ def test_splits_keep_their_promises(index, seed, test_share, validation_share):
     mixed = index.iloc[np.random.default_rng(0).permutation(len(index))]
     again = split_by_patient(mixed, seed=seed, **shares)
     assert again.sort_index().equals(split)
+
+
+@st.composite
+def untidy_indexes(draw) -> pd.DataFrame:
+    """What a source may bring: patients with slices of any classes and published folds, some without; odd row labels, rows in any order."""
+    slices = st.tuples(st.sampled_from(LABELS), st.sampled_from(["", "1", "2", "3", "4"]))
+    patients = [draw(st.lists(slices, min_size=1, max_size=6)) for _ in range(draw(st.integers(1, 30)))]
+    rows = [(label, f"P{number:03d}", fold) for number, patient in enumerate(patients) for label, fold in patient]
+    index = pd.DataFrame(rows, columns=["label", "patient", "fold"], index=[f"row {number}" for number in range(len(rows))])
+    return index.sample(frac=1, random_state=draw(st.integers(0, 99)))
+
+
+@given(index=untidy_indexes(), seed=st.integers(0, 1000), options=st.sampled_from([{}, {"test_fold": 4, "validation_fold": 1}]))
+@settings(max_examples=80, deadline=None)
+def test_whatever_the_labels_folds_and_sizes_no_patient_is_in_two_splits(index, seed, options):
+    """Or the split is refused, in one sentence, because a class or a fold does lack patients."""
+    try:
+        split = split_by_patient(index, seed=seed, **options)
+    except StudyError as error:
+        one_sentence(str(error))
+        if options:
+            fold = _majority_fold(index)
+            groups = [fold == "4", fold == "1", ~fold.isin(["1", "4"])]
+            present = set(index["label"])
+            assert not {"1", "4"} <= set(index["fold"]) or any(set(index["label"][group]) != present for group in groups)
+        else:
+            deciding = Counter(min(labels.mode()) for _, labels in index.groupby("patient")["label"])
+            assert min(deciding[label] for label in index["label"].unique()) < 3
+        return
+    assert split.index.equals(index.index) and set(split) == set(SPLITS)
+    assert (split.groupby(index["patient"]).nunique() == 1).all()
+    for label in index["label"].unique():
+        assert set(split[index["label"] == label]) == set(SPLITS)
+    mixed = index.sample(frac=1, random_state=seed)
+    assert split_by_patient(mixed, seed=seed, **options).loc[index.index].equals(split)
+
+
+def _majority_fold(index: pd.DataFrame) -> pd.Series:
+    """The fold of most of a patient's slices that have one, the lowest of equals; "" where none has; one value per row."""
+    def majority(folds: pd.Series) -> str:
+        counted = Counter(fold for fold in folds if fold)
+        return min(counted, key=lambda fold: (-counted[fold], fold), default="")
+    return index["patient"].map({patient: majority(folds) for patient, folds in index.groupby("patient")["fold"]})
+
+
+@st.composite
+def published(draw, crossing: bool) -> pd.DataFrame:
+    """Two patients of each class in every fold, and more; with `crossing`, repeat exams that were published in other folds."""
+    rows = []
+    for label in LABELS:
+        for number in range(8 + draw(st.integers(0, 4))):
+            first = number % 4 + 1
+            folds = [first] * draw(st.integers(3, 6))
+            if crossing:
+                folds += draw(st.lists(st.integers(1, 4), max_size=5))
+            rows += [(label, f"{label}{number}", str(fold)) for fold in folds]
+    index = pd.DataFrame(rows, columns=["label", "patient", "fold"])
+    return index.sample(frac=1, random_state=draw(st.integers(0, 99)))
+
+
+@given(index=published(crossing=False), seeds=st.tuples(st.integers(0, 99), st.integers(0, 99)), share=st.floats(0.01, 0.49))
+@settings(max_examples=20, deadline=None)
+def test_published_folds_are_honoured_to_the_slice_where_no_patient_crosses(index, seeds, share):
+    """Neither seed nor share has a say."""
+    expected = index["fold"].map({"4": "test", "1": "validation"}).fillna("train")
+    for seed in seeds:
+        assert (split_by_patient(index, seed=seed, test_share=share, test_fold=4, validation_fold=1) == expected).all()
+
+
+@given(index=published(crossing=True), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_repeat_exams_follow_the_fold_of_most_slices(index, seed):
+    """Every slice goes where the majority of its patient goes, and only slices of patients that cross leave their published fold."""
+    expected = _majority_fold(index).map({"4": "test", "1": "validation"}).fillna("train")
+    missing = any(set(expected[index["label"] == label]) != set(SPLITS) for label in LABELS)
+    if missing:
+        with pytest.raises(StudyError, match="would hold no"):
+            split_by_patient(index, seed=seed, test_fold=4, validation_fold=1)
+        return
+    split = split_by_patient(index, seed=seed, test_fold=4, validation_fold=1)
+    assert split.equals(expected.rename(split.name))
+    moved = split != index["fold"].map({"4": "test", "1": "validation"}).fillna("train")
+    crossing = index.groupby("patient")["fold"].transform("nunique") > 1
+    assert not (moved & ~crossing).any()
+
+
+@given(index=indexes(), seed=st.integers(0, 1000), share=st.floats(0.01, 0.49))
+@settings(max_examples=40, deadline=None)
+def test_the_test_share_of_a_class_is_met_within_one_patient(index, seed, share):
+    """Without exception: also where a class has three patients, and where the share is less than one."""
+    split = split_by_patient(index, seed=seed, test_share=share)
+    for label in LABELS:
+        part = index[index["label"] == label]
+        largest = part.groupby("patient").size().max()
+        assert abs((split[part.index] == "test").sum() - share * len(part)) <= largest + 1e-9
 
 
 @given(index=indexes(), seed=st.integers(0, 1000), share=st.floats(0.05, 0.45))

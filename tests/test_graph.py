@@ -267,5 +267,5 @@ def test_the_cluster_profile_is_accepted(study):
     assert re.search(r"^training +9$", text, re.MULTILINE) and re.search(r"^saliency +9$", text, re.MULTILINE)
     profile = yaml.safe_load((study / "profiles" / "slurm" / "config.yaml").read_text(encoding="utf-8"))
     rules = set(re.findall(r"^rule (\w+):", (study / "Snakefile").read_text(encoding="utf-8"), re.MULTILINE))
-    assert set(profile["set-resources"]) == set(profile["set-threads"]) == {"training", "ablation", "saliency"} <= rules
+    assert set(profile["set-resources"]) == set(profile["set-threads"]) == {"training", "ablation", "leakage", "second_head", "saliency"} <= rules
     assert all(resources["gpu"] == 1 for resources in profile["set-resources"].values())

@@ -13,8 +13,10 @@ from matplotlib.contour import ContourSet
 from PIL import Image
 
 from xai import plots
+from xai.leakage import CONDITIONS
 from xai.metrics.classification import expected_calibration_error, roc_curves
 from xai.paths import LABELS, METHODS, PLANES, Study
+from xai.plotting.base import LABEL_COLOURS
 
 RNG = np.random.default_rng(0)
 
@@ -299,6 +301,157 @@ def test_hybrid_names_channels_strides_and_the_target_layer():
     assert {"1/32", "target layer\nlast_conv"} <= set(said) and any(all(label in text for label in LABELS) for text in said)
 
 
+def test_samples_and_places_without_known_planes():
+    figure = plots.plot_samples(images(3), squares(3), ["glioma", "pituitary", "glioma"], ["unknown", "axial", "axial"])
+    assert [axes.get_title("left") for axes in figure.axes if axes.images] == ["axial", "plane unknown", "axial"]
+    table = pd.DataFrame({"label": ["glioma", "pituitary"], "plane": "unknown", "row": [5, 20], "column": [7, np.nan]})
+    (axes,) = plots.plot_class_places(table, image_size=32, backgrounds={"unknown": np.eye(32)}).axes
+    assert axes.get_title("left") == "plane unknown  (1 / 0 / 1 slices)" and (shown(axes) == np.eye(32)).all()
+
+
+def test_similarity_is_drawn_as_shares_of_slices_with_its_medians():
+    nearest = pd.DataFrame({"within": [0.95, 0.97, np.nan, 0.65], "across": [0.45, 0.5, 0.55, 0.75]})
+    figure = plots.plot_similarity(nearest, threshold=0.98)
+    (axes,) = figure.axes
+    across, within = (patch for patch in axes.patches)
+    for patch, values in ((across, nearest["across"]), (within, nearest["within"].dropna())):
+        x, height = patch.get_xy()[:, 0], patch.get_xy()[:, 1]
+        assert height.max() <= 1 and len(values) * height.max() == pytest.approx(1)  # every value in a bin of its own
+        assert x.min() == pytest.approx(0.4) and x.max() == pytest.approx(1)
+    assert to_hex(within.get_edgecolor()) == plots.BLUE.lower() and to_hex(across.get_edgecolor()) == plots.ORANGE.lower()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "nearest slice of another patient: median 0.53", "nearest other slice of the same patient: median 0.95"
+    ]  # fmt: skip
+    assert axes.lines[0].get_xdata() == [0.98, 0.98] and "near-duplicates above 0.98" in words(figure)
+
+
+def test_pairs_stand_side_by_side_under_their_heading():
+    pictures = images(8)
+    figure = plots.plot_pairs({
+        "of one patient": [(pictures[0], pictures[1], "0.99  train"), (pictures[2], pictures[3], "0.98  test")],
+        "of two patients": [], "more": [(pictures[n], pictures[n + 1], str(n)) for n in range(4)],
+    })  # fmt: skip
+    drawn = [axes for axes in figure.axes if axes.images]
+    assert [int(np.flatnonzero([(shown(axes) == picture).all() for picture in pictures])[0]) for axes in drawn] == [0, 1, 2, 3, 0, 1, 1, 2, 2, 3]
+    assert [axes.get_title("left") for axes in drawn[::2]] == ["0.99  train", "0.98  test", "0", "1", "2"]
+    assert {"of one patient", "of two patients", "more", "there is no such pair"} <= set(words(figure))
+    left, right = (axes.get_position() for axes in drawn[:2])
+    assert left.y0 == pytest.approx(right.y0) and left.x1 <= right.x0
+
+
+def slice_table(count=180, planes=PLANES):
+    draw = np.random.default_rng(4)
+    return pd.DataFrame({
+        "label": [LABELS[n % 3] for n in range(count)], "plane": [planes[n // 3 % len(planes)] for n in range(count)],
+        "split": [("train", "validation", "test")[n // 9 % 3] for n in range(count)], "tissue_mean": draw.normal(70, 9, count),
+        "tissue_sd": draw.normal(30, 3, count), "background_percent": draw.uniform(20, 60, count), "contrast_percent": draw.normal(10, 30, count),
+        "area_percent": draw.uniform(0.1, 5, count), "extent_percent": draw.uniform(3, 40, count), "in_pieces": draw.random(count) < 0.1,
+        "touches_border": False,
+    })  # fmt: skip
+
+
+def test_intensities_have_a_box_per_plane_and_class_and_a_mark_per_split():
+    table = slice_table()
+    table.loc[table["label"] == "pituitary", "contrast_percent"] = np.nan
+    figure = plots.plot_intensities(table)
+    assert len(figure.axes) == 4
+    for axes, column in zip(figure.axes, ("tissue_mean", "tissue_sd", "background_percent", "contrast_percent")):
+        medians = [line for line in axes.lines if line.get_linestyle() == "-" and len(set(line.get_ydata())) == 1 and line.get_lw() == 1.6]
+        groups = table.groupby(["plane", "label"])[column].median().dropna()
+        assert [line.get_ydata()[0] for line in medians] == pytest.approx(groups.tolist())
+        assert [to_hex(line.get_color()) for line in medians] == [to_hex(LABEL_COLOURS[label]) for _, label in groups.index]
+        marks = {(line.get_marker(), round(float(line.get_ydata()[0]), 6)) for line in axes.lines if line.get_marker() in "oDv" and line.get_marker()}
+        by_split = table.groupby(["split", "plane", "label"])[column].median().dropna()
+        assert marks == {({"train": "o", "validation": "D", "test": "v"}[key[0]], round(value, 6)) for key, value in by_split.items()}
+        assert [text.get_text() for text in axes.get_xticklabels()] == list(PLANES)
+    unknown = plots.plot_intensities(slice_table(planes=["unknown"]))
+    assert [text.get_text() for text in unknown.axes[0].get_xticklabels()] == ["plane unknown"]
+
+
+def test_masks_in_pieces_and_at_the_edge_are_counted():
+    table = slice_table()
+    area, extent, pieces, edge = plots.plot_masks(table).axes
+    assert area.get_yscale() == "log" and extent.get_yscale() == "linear"
+    groups = table.groupby(["plane", "label"])["in_pieces"]
+    assert [bar.get_height() for bar in pieces.patches] == pytest.approx((100 * groups.mean()).tolist())
+    assert [text.get_text() for text in pieces.texts] == [str(count) for count in groups.sum()]
+    assert [text.get_text() for text in edge.texts] == ["0"] * 9 and edge.get_ylim()[1] == 5
+
+
+def test_outliers_show_slice_mask_and_reason_or_that_there_are_none():
+    pictures = images(5)
+    figure = plots.plot_outliers(pictures, squares(5), [f"s{n}\nmask's longest side far above others" for n in range(5)])
+    drawn = [axes for axes in figure.axes if axes.images]
+    assert [(shown(axes) == picture).all() for axes, picture in zip(drawn, pictures)] == [True] * 5
+    assert all(len(outlines(axes)) == 1 for axes in drawn)
+    assert drawn[4].get_title("left") == "s4\nmask's longest side far\nabove others"
+    width = figure.bbox.width / 4
+    assert all(axes.title.get_window_extent().width <= width and axes._left_title.get_window_extent().width <= width for axes in drawn)
+    assert words(plots.plot_outliers(pictures[:0], squares(0), [])) == ["no slice is flagged"]
+
+
+def shortcut_scores():
+    table = pd.DataFrame({"sees": ["nothing", "plane and place"], "classifier": ["most frequent class", "nearest neighbours"]})
+    for number, column in enumerate(("accuracy", *LABELS)):
+        table[column] = [0.2 + number / 10, 0.5 + number / 10]
+        table[f"{column}_low"], table[f"{column}_high"] = table[column] - 0.1, table[column] + 0.05
+    return table
+
+
+def test_shortcut_draws_scores_and_intervals_in_the_order_of_the_table():
+    figure = plots.plot_shortcut(shortcut_scores())
+    assert [axes.get_title("left") for axes in figure.axes] == ["accuracy", *(f"{label} found" for label in LABELS)]
+    for number, axes in enumerate(figure.axes):
+        intervals, dots = axes.collections
+        assert dots.get_offsets().tolist() == pytest.approx(np.array([[0.2 + number / 10, 1], [0.5 + number / 10, 0]]))
+        assert [segment[:, 0].tolist() for segment in intervals.get_segments()] == [
+            pytest.approx([value - 0.1, value + 0.05]) for value in (0.2 + number / 10, 0.5 + number / 10)
+        ]  # fmt: skip
+    ticks = {round(place): text.get_text() for place, text in zip(figure.axes[0].get_yticks(), figure.axes[0].get_yticklabels())}
+    assert ticks == {1: "sees nothing\nmost frequent class", 0: "sees plane and place\nnearest neighbours"}
+
+
+def test_leakage_design_deals_as_the_study_does():
+    figure = plots.plot_leakage_design()
+    by_patient, by_slice = figure.axes
+    colours = []
+    for axes in (by_patient, by_slice):
+        squares = [p for p in axes.patches if isinstance(p, matplotlib.patches.FancyBboxPatch)]
+        rows = np.array([to_hex(square.get_facecolor()) for square in squares]).reshape(6, 4)
+        assert (rows == plots.BLUE.lower()).sum() == 12 and axes.get_title("left").endswith("12 slices train")
+        colours.append(rows)
+    judged = [rows == plots.ORANGE.lower() for rows in colours]
+    assert (judged[0] == judged[1]).all() and judged[0][4:].sum(axis=1).tolist() == [2, 2] and not judged[0][:4].any()
+    assert not (colours[0][3:] == plots.BLUE.lower()).any(), "by patient, no test patient trains"
+    assert (colours[1][4:] == plots.BLUE.lower()).any(axis=1).all(), "by slice, both do"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["trains", "chooses the epoch", "is judged", "left out"]
+
+
+def leakage_scores():
+    rows = [(condition, seed, 0.8 + 0.1 * c + 0.01 * s, 0.6 + 0.1 * c + 0.01 * s) for s, seed in enumerate("12") for c, condition in enumerate(CONDITIONS)]
+    table = pd.DataFrame(rows, columns=["condition", "seed", "accuracy", "dice"])
+    for measure in ("accuracy", "dice"):
+        table[f"{measure}_low"], table[f"{measure}_high"] = table[measure] - 0.05, table[measure] + 0.02
+    gap = pd.DataFrame({"measure": ["accuracy", "dice"], "gap": [0.1, -0.02], "gap_low": [0.04, -0.05], "gap_high": [0.15, 0.03]})
+    return table, gap
+
+
+def test_leakage_pairs_the_seeds_and_draws_the_gap():
+    table, gap = leakage_scores()
+    accuracy, dice, difference = plots.plot_leakage(table.sample(frac=1, random_state=0), gap).axes
+    for axes, first in ((accuracy, 0.8), (dice, 0.6)):
+        pairs = sorted(line.get_ydata().tolist() for line in axes.lines)
+        assert pairs == [pytest.approx([first, first + 0.1]), pytest.approx([first + 0.01, first + 0.11])]
+        ends = [segment[:, 1].tolist() for lines in axes.collections[::2] for segment in lines.get_segments()]
+        assert sorted(ends)[0] == pytest.approx([first - 0.05, first + 0.02])
+        assert [text.get_text() for text in axes.get_xticklabels()] == ["by patient", "by slice"]
+    intervals, dots = difference.collections
+    assert dots.get_offsets().tolist() == [[0.1, 1], [-0.02, 0]]
+    assert [segment[:, 0].tolist() for segment in intervals.get_segments()] == [[0.04, 0.15], [-0.05, 0.03]]
+    assert [text.get_text() for text in difference.texts] == ["+0.100\n[+0.040, +0.150]", "\u22120.020\n[\u22120.050, +0.030]"]
+    assert difference.get_xlim()[0] == -difference.get_xlim()[1]
+
+
 @pytest.mark.parametrize(
     "draw",
     [
@@ -312,6 +465,12 @@ def test_hybrid_names_channels_strides_and_the_target_layer():
         lambda: plots.plot_faithfulness({"gradcam": {"sic": ([0, 1], [np.nan, np.nan])}}),
         lambda: plots.plot_atlas(images(1)[0], squares(1)[0] * 0, np.zeros((16, 16)), np.zeros((16, 16), int), {}, [4.0], [1.0]),
         lambda: plots.plot_writers(pd.DataFrame({"writer": ["grok3"], "mtld": [np.nan]})),
+        lambda: plots.plot_similarity(pd.DataFrame({"within": [np.nan], "across": [np.nan]}), threshold=0.99),
+        lambda: plots.plot_pairs({"a": [], "b": []}),
+        lambda: plots.plot_intensities(slice_table(3).assign(contrast_percent=np.nan)),
+        lambda: plots.plot_masks(slice_table(3).assign(area_percent=0.0, extent_percent=np.nan)),
+        lambda: plots.plot_shortcut(shortcut_scores()[:0]),
+        lambda: plots.plot_leakage(leakage_scores()[0].assign(dice=np.nan), leakage_scores()[1].assign(gap=0.0, gap_low=0.0, gap_high=0.0)),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("error")
@@ -330,6 +489,11 @@ def smallest_text(figure):
         lambda: plots.plot_overlap(overlap_table()),
         lambda: plots.plot_roc_calibration({"vgg16": predictions(1, 1)}),
         lambda: plots.plot_cam_grid(images(1), squares(1), {"gradcam": RNG.random((1, 32, 32))}, ["one"]),
+        lambda: plots.plot_intensities(slice_table()),
+        lambda: plots.plot_masks(slice_table()),
+        lambda: plots.plot_shortcut(shortcut_scores()),
+        lambda: plots.plot_leakage(*leakage_scores()),
+        plots.plot_leakage_design,
     ],
 )
 def test_text_is_readable_on_a_page_700_pixels_wide(draw):

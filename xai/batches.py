@@ -11,11 +11,14 @@ from keras import ops
 from xai.data.dataset import Dataset
 from xai.paths import LABELS
 
+SYMMETRIC_PLANES = ("axial", "coronal")
+
 
 class Batches(keras.utils.PyDataset):
-    """Batches of a prepared dataset; the order of an epoch depends on the seed and the epoch's number alone.
+    """Batches of a prepared dataset; order and augmentation of an epoch depend on the seed alone, never on what ran before.
 
-    Yields images float32 (B, S, S, 1) and targets {"classification": (B,), "segmentation": (B, S, S, 1)}.
+    Yields images float32 (B, S, S, 1), targets {"classification": (B,), "segmentation": (B, S, S, 1)}, and with class
+    `weights` a weight per slice and head. With TensorFlow the next batches are made while a step computes.
     """
 
     def __init__(self, dataset: Dataset, rows: np.ndarray, *, batch_size: int, heads, weights=None, augment=None, shuffle_seed=None):
@@ -23,17 +26,21 @@ class Batches(keras.utils.PyDataset):
         self.dataset, self.batch_size, self.heads = dataset, batch_size, tuple(heads)
         self.weights, self.augment = weights, augment
         self.order = rows if shuffle_seed is None else rows[np.random.default_rng(shuffle_seed).permutation(len(rows))]
+        self.may_flip = dataset.index["plane"].isin(SYMMETRIC_PLANES).to_numpy()
+        self.numbers = dataset.labels(np.arange(len(dataset.index)))
 
     def __len__(self) -> int:
         return math.ceil(len(self.order) / self.batch_size)
 
     def __getitem__(self, number: int):
         rows = self.order[number * self.batch_size : (number + 1) * self.batch_size]
-        images = np.asarray(self.dataset.images[np.sort(rows)], dtype=np.float32)[np.argsort(np.argsort(rows)), ..., None]
-        masks = np.asarray(self.dataset.masks[np.sort(rows)], dtype=np.float32)[np.argsort(np.argsort(rows)), ..., None]
+        # A memory map is read fastest in the order of the file.
+        ascending, back = np.unique(rows, return_inverse=True)
+        images = np.asarray(self.dataset.images[ascending], dtype=np.float32)[back, ..., None]
+        masks = np.asarray(self.dataset.masks[ascending], dtype=np.float32)[back, ..., None]
         if self.augment is not None:
-            images, masks = self.augment(images, masks)
-        labels = self.dataset.labels(rows)
+            images, masks = self.augment(images, masks, self.may_flip[rows])
+        labels = self.numbers[rows]
         targets = {"classification": labels, "segmentation": masks}
         targets = {head: targets[head] for head in self.heads}
         if self.weights is None:
@@ -43,40 +50,60 @@ class Batches(keras.utils.PyDataset):
 
 
 def make_augmentation(seed: int):
-    """Paired augmentation of images and masks: rotation, shift, zoom; brightness and contrast on the image alone.
+    """Paired augmentation of images and masks: flip, rotation, shift, zoom; gamma, contrast and brightness on the image alone.
 
-    KerasCV where it can be imported, the same layers of core Keras elsewhere (for example on JAX). No flips: left
-    and right carry meaning for the later chapters, and no head stands upside down.
+    KerasCV where it can be imported, the same layers of core Keras elsewhere (for example on JAX). Left and right are
+    swapped only where the caller allows it: in axial and coronal slices a mirrored head is as good a head, and what a
+    tumour is does not depend on its side. The networks say nothing about sides; chapter 5 reads the side off the place of the mask
+    in the unaugmented slice. Sagittal faces all look one way and stay so. No head is stood upside down.
 
     Returns
     -------
     callable
-        (images (B, S, S, 1) in 0-255, masks (B, S, S, 1) 0/1) -> the same, numpy arrays.
+        (images (B, S, S, 1) in 0-255, masks (B, S, S, 1) 0/1, may_flip (B,) bool) -> images and masks, numpy arrays.
     """
     try:
         if keras.backend.backend() != "tensorflow":
             raise ImportError("KerasCV needs TensorFlow")
         import keras_cv.layers as source
 
-        rotation = source.RandomRotation(0.03, fill_mode="constant", segmentation_classes=2, seed=seed)
+        rotation = source.RandomRotation(0.04, fill_mode="constant", segmentation_classes=2, seed=seed)
     except ImportError:
         source = keras.layers
-        rotation = source.RandomRotation(0.03, fill_mode="constant", seed=seed)
-    shift = source.RandomTranslation(0.06, 0.06, fill_mode="constant", seed=seed + 1)
-    zoom = source.RandomZoom((-0.1, 0.1), (-0.1, 0.1), fill_mode="constant", seed=seed + 2)
+        rotation = source.RandomRotation(0.04, fill_mode="constant", seed=seed)
+    shift = source.RandomTranslation(0.08, 0.08, fill_mode="constant", seed=seed + 1)
+    zoom = source.RandomZoom((-0.15, 0.15), (-0.15, 0.15), fill_mode="constant", seed=seed + 2)
     draw = np.random.default_rng(seed + 3)
 
-    def augment(images: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def augment(images: np.ndarray, masks: np.ndarray, may_flip: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        flip = (may_flip & (draw.random(len(images)) < 0.5))[:, None, None, None]
+        images, masks = (np.where(flip, array[:, :, ::-1], array) for array in (images, masks))
         pair = {"images": images, "segmentation_masks": masks}
         for layer in (rotation, shift, zoom):
             pair = layer(pair, training=True)
-        images = ops.convert_to_numpy(pair["images"])
+        images = np.clip(ops.convert_to_numpy(pair["images"]), 0, 255)
         masks = (ops.convert_to_numpy(pair["segmentation_masks"]) > 0.5).astype(np.float32)
-        gain = draw.uniform(0.85, 1.15, (len(images), 1, 1, 1))
-        lift = draw.uniform(-12, 12, (len(images), 1, 1, 1))
-        return np.clip(images * gain + lift, 0, 255).astype(np.float32), masks
+        gamma, gain, lift = (draw.uniform(low, high, (len(images), 1, 1, 1)) for low, high in ((0.75, 1.33), (0.85, 1.15), (-12, 12)))
+        images = 255 * (images / 255) ** gamma * gain + lift
+        return np.clip(images, 0, 255).astype(np.float32), masks
 
     return augment
+
+
+def augmented_examples(dataset: Dataset, *, count: int = 3, draws: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Training slices as they are and as augmentation may show them, for looking at.
+
+    Returns
+    -------
+    images, masks : arrays (count, 1 + draws, S, S)
+        The first of each row is the original.
+    """
+    rows = dataset.balanced_rows("train", count)
+    images, masks = (np.asarray(array[rows], np.float32)[..., None] for array in (dataset.images, dataset.masks))
+    may_flip = dataset.index["plane"].iloc[rows].isin(SYMMETRIC_PLANES).to_numpy()
+    augment = make_augmentation(seed)
+    pairs = [(images, masks), *(augment(images, masks, may_flip) for _ in range(draws))]
+    return tuple(np.stack([pair[part][..., 0] for pair in pairs], axis=1) for part in (0, 1))
 
 
 def class_weights(labels: np.ndarray) -> np.ndarray:

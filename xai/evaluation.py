@@ -12,9 +12,10 @@ import pandas as pd
 from xai.data.dataset import Dataset
 from xai.findings import Findings
 from xai.metrics import overlap
-from xai.metrics.classification import classification_table, expected_calibration_error, mcnemar
+from xai.metrics.classification import accuracy_by, classification_table, expected_calibration_error, mcnemar
+from xai.metrics.intervals import patient_interval
 from xai.metrics.text import METRICS, evaluate_reports, evaluate_writers
-from xai.paths import LABELS, VARIANTS, Study, StudyError
+from xai.paths import LABELS, Study, StudyError
 from xai.profiles import Profile
 from xai.reports.prompt import build_prompt
 
@@ -62,29 +63,34 @@ def classification(study: Study, profile: Profile) -> pd.DataFrame:
     return pd.DataFrame(records).sort_values("accuracy", ascending=False, ignore_index=True)
 
 
+def classification_by(scores: pd.DataFrame, predictions: dict[str, pd.DataFrame], profile: Profile) -> pd.DataFrame:
+    """Accuracy of the network with the highest one, by class and by plane; columns architecture, by, value, slices, patients, accuracy."""
+    best = scores.iloc[0]["architecture"]
+    parts = [
+        accuracy_by(predictions[best], column, bootstrap=profile.evaluation.bootstrap, seed=profile.seed)
+        .rename(columns={column: "value"}).assign(architecture=best, by="class" if column == "label" else column)
+        for column in ("label", "plane")
+    ]  # fmt: skip
+    columns = ["architecture", "by", "value", "slices", "patients", "accuracy", "accuracy_low", "accuracy_high"]
+    return pd.concat(parts, ignore_index=True)[columns]
+
+
 def segmentation(study: Study, profile: Profile) -> pd.DataFrame:
     """Table T4: segmentation heads on the test split, mean over slices with intervals over patients."""
     records = [{"architecture": name, **_segmentation_scores(study, profile, name)} for name in profile.training.architectures]
     return pd.DataFrame(records).sort_values("dice", ascending=False, ignore_index=True)
 
 
-def ablation(study: Study, profile: Profile) -> pd.DataFrame:
-    """Table T8: each ablated architecture with both heads, with the class head alone and with the mask head alone."""
+def segmentation_by(study: Study, profile: Profile, architecture: str) -> pd.DataFrame:
+    """Scores of one segmentation head by class and by plane; columns architecture, by, value, slices and those of table T4."""
+    index = Dataset(study).index
+    index = index[index["split"] == "test"].reset_index(drop=True)
     records = []
-    for architecture in profile.training.ablation:
-        for variant in VARIANTS:
-            record = {"architecture": architecture, "variant": variant, "accuracy": np.nan, "dice": np.nan}
-            made_by = f"02_training of {architecture}, variant {variant}"
-            if variant != "segmentation_only":
-                table = _read_predictions(study.need(study.predictions(architecture, variant), made_by))
-                scores = classification_table(table, bootstrap=profile.evaluation.bootstrap, seed=profile.seed)
-                record |= {key: scores[key] for key in ("accuracy", "accuracy_low", "accuracy_high")}
-            if variant != "classification_only":
-                study.need(study.test_masks(architecture, variant), made_by)
-                scores = _segmentation_scores(study, profile, architecture, variant)
-                record |= {key: scores[key] for key in ("dice", "dice_low", "dice_high")}
-            records.append(record)
-    return pd.DataFrame(records, columns=["architecture", "variant", "accuracy", "accuracy_low", "accuracy_high", "dice", "dice_low", "dice_high"])
+    for by, column in (("class", "label"), ("plane", "plane")):
+        for value, part in index.groupby(column):
+            scores = _segmentation_scores(study, profile, architecture, positions=part.index.to_numpy())
+            records.append({"architecture": architecture, "by": by, "value": value, "slices": len(part), **scores})
+    return pd.DataFrame(records)
 
 
 def faithfulness(study: Study, profile: Profile) -> pd.DataFrame:
@@ -197,10 +203,13 @@ def segmentation_of_best(study: Study) -> float:
     return float(pd.read_csv(study.need(study.table("segmentation"), "07_evaluation"))["dice"].max())
 
 
-def _segmentation_scores(study: Study, profile: Profile, architecture: str, variant: str = "hybrid") -> dict[str, float]:
+def _segmentation_scores(study: Study, profile: Profile, architecture: str, *, positions: np.ndarray | None = None) -> dict[str, float]:
+    """Mean Dice, IoU and HD95 with intervals, over the test split or some positions in it."""
     dataset = Dataset(study)
     rows = dataset.rows("test")
-    predicted = np.load(study.need(study.test_masks(architecture, variant), f"02_training of {architecture}")) > 0.5
+    positions = np.arange(len(rows)) if positions is None else positions
+    rows = rows[positions]
+    predicted = np.load(study.need(study.test_masks(architecture), f"02_training of {architecture}"))[positions] > 0.5
     truth = np.asarray(dataset.masks[rows]) > 0
     patients = dataset.index["patient"].to_numpy()[rows]
     measures: dict[str, Callable] = {"dice": overlap.dice, "iou": overlap.iou, "hd95": overlap.hd95}
@@ -210,15 +219,6 @@ def _segmentation_scores(study: Study, profile: Profile, architecture: str, vari
         low, high = patient_interval(values, patients, draws=profile.evaluation.bootstrap, seed=profile.seed)
         result |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
     return result
-
-
-def patient_interval(values: np.ndarray, patients: np.ndarray, *, draws: int, seed: int) -> tuple[float, float]:
-    """95 % percentile interval of the mean over slices, by resampling patients with all their slices."""
-    _, member = np.unique(patients, return_inverse=True)
-    sums, counts = np.bincount(member, weights=values), np.bincount(member)
-    weights = np.random.default_rng(seed).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=draws)
-    means = (weights @ sums) / (weights @ counts)
-    return tuple(float(value) for value in np.percentile(means, [2.5, 97.5]))
 
 
 def _read_predictions(path: Path) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from xai.paths import StudyError, write_text
 SCHEMA_VERSION = "1.0"
 
 Hemisphere = Literal["left", "right", "midline", "not determinable"]
-Plane = Literal["axial", "coronal", "sagittal"]
+Plane = Literal["axial", "coronal", "sagittal", "unknown"]  # unknown: not stated by the source, and no match found
 Certainty = Literal["likely", "possible", "uncertain", "not available"]
 
 # Names travel into prompts, grammars and HTML, so they are words on one line and can carry no instruction.

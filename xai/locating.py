@@ -17,7 +17,7 @@ from xai.data.dataset import Dataset
 from xai.data.phantom import make_phantom
 from xai.findings import Findings, summarise_mask
 from xai.metrics.overlap import dice
-from xai.paths import LABELS, Study
+from xai.paths import LABELS, PLANES, Study
 from xai.profiles import Profile
 
 VALIDATION_SEED = 10_007  # added to the study's seed, so that validation heads are never those of the study
@@ -65,8 +65,9 @@ def find_all(study: Study, profile: Profile, architecture: str, method: str) -> 
         old.unlink()  # of another network or split
     records = []
     for row, position in zip(tqdm(rows, desc="placing slices", unit="slice"), positions):
-        entry, mask = dataset.index.iloc[row], np.asarray(masks[position]) > 0
-        anatomy, flags = place(np.asarray(dataset.images[row]), mask, entry["plane"], profile)
+        entry, mask = dataset.index.iloc[row].to_dict(), np.asarray(masks[position]) > 0
+        anatomy, flags, plane = place(np.asarray(dataset.images[row]), mask, entry["plane"], profile)
+        entry = entry | {"plane": plane}
         agreement = float(dice(mask[None], np.asarray(heads[position])[None] > 0.5)[0])
         findings = _findings(entry, mask, predictions.iloc[position], anatomy, flags, agreement, (architecture, method), study)
         findings.save(study.findings(findings.id))
@@ -74,17 +75,25 @@ def find_all(study: Study, profile: Profile, architecture: str, method: str) -> 
     return pd.DataFrame(records)
 
 
-def place(image: np.ndarray, mask: np.ndarray, plane: str | None, profile: Profile) -> tuple[dict, list[str]]:
-    """Anatomy of one mask as a dict of `Anatomy`'s fields, and quality flags; without a match, an empty one."""
+def place(image: np.ndarray, mask: np.ndarray, plane: str, profile: Profile) -> tuple[dict, list[str], str]:
+    """Anatomy of one mask as a dict of `Anatomy`'s fields, quality flags, and the plane: found where the source says "unknown".
+
+    Without a match the anatomy is an empty one.
+    """
     if not mask.any():
-        return dict(NOT_LOCALISED), ["empty mask"]
+        return dict(NOT_LOCALISED), ["empty mask"], plane
     try:
-        found = localise(image, plane=plane, exclude=mask)
+        found = localise(image, plane=_known(plane), exclude=mask)
     except NotLocalisable:
-        return dict(NOT_LOCALISED), ["slice could not be placed in the brain"]
+        return dict(NOT_LOCALISED), ["slice could not be placed in the brain"], plane
     anatomy: Anatomy = name_regions(mask, found, convention=profile.atlas.convention)
     flags = [] if anatomy.regions else ["no atlas region under the mask"]
-    return asdict(anatomy), flags
+    flags += [] if plane == found.plane else ["plane found by matching"]
+    return asdict(anatomy), flags, found.plane
+
+
+def _known(plane: str) -> str | None:
+    return plane if plane in PLANES else None
 
 
 def validate_on_phantom(profile: Profile) -> pd.DataFrame:
@@ -140,7 +149,7 @@ def example_on_atlas(study: Study, profile: Profile, regions: pd.DataFrame, sour
     row = int(np.flatnonzero((dataset.index["id"] == middle_case(study, regions)).to_numpy())[0])
     image, plane = np.asarray(dataset.images[row]), dataset.index["plane"].iloc[row]
     mask = np.load(study.cam_masks(*source), mmap_mode="r")[np.searchsorted(dataset.rows("test"), row)] > 0
-    found = localise(image, plane=plane, exclude=mask)
+    found = localise(image, plane=_known(plane), exclude=mask)
     pixels = np.column_stack([np.indices(image.shape).reshape(2, -1).T, np.ones(image.size)])
     points = pixels @ found.candidates[0].pixel_to_mni.T
     probabilities = anatomy_at(points)
@@ -150,7 +159,7 @@ def example_on_atlas(study: Study, profile: Profile, regions: pd.DataFrame, sour
     label_map = np.where(probabilities.max(axis=1) >= LABEL_THRESHOLD, numbers[probabilities.argmax(axis=1)], 0)
     anatomy = name_regions(mask, found, convention=profile.atlas.convention)
     shown = {int(numbers[names.index(region.name)]): region.name for region in anatomy.regions}
-    axis = AXIS[plane]
+    axis = AXIS[found.plane]
     # Where each candidate puts the mask's centre: the slice may be tilted, so its own level says less.
     centre = np.append(np.argwhere(mask).mean(axis=0), 1.0)
     return {

@@ -4,6 +4,16 @@ Only `save` writes a file. The functions stand in `xai.plotting`, by chapter.
 """
 
 from xai.plotting.base import BLUE, GREY, HEAT, LIGHT, ORANGE, STYLE, StudyFigure, name_of, save, styled
+from xai.plotting.data import (
+    plot_class_places,
+    plot_intensities,
+    plot_masks,
+    plot_outliers,
+    plot_pairs,
+    plot_samples,
+    plot_shortcut,
+    plot_similarity,
+)
 from xai.plotting.heatmaps import (
     plot_cam_grid,
     plot_faithfulness,
@@ -12,21 +22,22 @@ from xai.plotting.heatmaps import (
     plot_percentile_curves,
     plot_sanity,
 )
+from xai.plotting.leakage import plot_leakage, plot_leakage_design
 from xai.plotting.networks import (
     plot_architecture_scores,
-    plot_class_places,
     plot_confusions,
     plot_roc_calibration,
-    plot_samples,
     plot_training_curves,
 )
 from xai.plotting.outcomes import plot_atlas, plot_localisation, plot_reports, plot_writers
 from xai.plotting.schematics import plot_hybrid, plot_pipeline
+from xai.plotting.training import plot_augmentation, plot_gaps, plot_reference
 
 __all__ = [
     "BLUE", "GREY", "HEAT", "LIGHT", "ORANGE", "STYLE", "StudyFigure", "name_of", "save", "styled",
     "plot_architecture_scores", "plot_atlas", "plot_cam_grid", "plot_class_places", "plot_confusions",
-    "plot_faithfulness", "plot_hybrid", "plot_localisation", "plot_mask_steps", "plot_overlap",
-    "plot_percentile_curves", "plot_pipeline", "plot_reports", "plot_roc_calibration", "plot_samples",
-    "plot_sanity", "plot_training_curves", "plot_writers",
+    "plot_faithfulness", "plot_hybrid", "plot_intensities", "plot_leakage", "plot_leakage_design", "plot_localisation",
+    "plot_mask_steps", "plot_masks", "plot_outliers", "plot_overlap", "plot_pairs", "plot_percentile_curves", "plot_pipeline", "plot_reports",
+    "plot_roc_calibration", "plot_samples", "plot_sanity", "plot_shortcut", "plot_similarity", "plot_training_curves",
+    "plot_writers", "plot_augmentation", "plot_gaps", "plot_reference",
 ]  # fmt: skip

@@ -23,8 +23,11 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    source: Literal["phantom", "folder"] = "phantom"
-    root: str | None = Field(None, description="folder that holds index.csv; only for source `folder`")
+    source: Literal["phantom", "folder", "figshare", "brisc"] = "phantom"
+    root: str | None = Field(None, description="folder of the slices; for source `folder` the one that holds index.csv")
+    base_url: str | None = Field(None, description="source `figshare`: download from here into `root` what is not there yet; "
+                                 "`published` for the address of the publication")  # fmt: skip
+    skip_bad: bool = Field(False, description="figshare, brisc: leave unreadable slices out instead of stopping at the first")
     image_size: int = Field(96, ge=32, le=512)
     subjects: int = Field(60, ge=9, le=100_000, description="phantom subjects, spread evenly over the three classes")
     slices_per_subject: int = Field(6, ge=1, le=60)
@@ -36,8 +39,10 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Data":
-        if self.source == "folder" and self.root is None:
-            raise ValueError("`data.root` is needed with `data.source: folder` (make book SOURCE=folder ROOT=/path)")
+        if self.source != "phantom" and self.root is None:
+            raise ValueError(f"`data.root` is needed with `data.source: {self.source}` (make book SOURCE={self.source} ROOT=/path)")
+        if self.base_url is not None and self.source != "figshare":
+            raise ValueError(f"`data.base_url` serves `data.source: figshare` alone, found {self.source}; remove it")
         if (self.test_fold is None) != (self.validation_fold is None):
             raise ValueError("`data.test_fold` and `data.validation_fold` go together; set both or neither")
         if self.test_fold is not None and self.test_fold == self.validation_fold:
@@ -45,9 +50,21 @@ class Data(Section):
         return self
 
 
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+
+
+class Leakage(Section):
+    """The demonstration of what a split by slice pretends."""
+
+    architecture: Architecture | None = Field(None, description="null: no demonstration")
+    seeds: int = Field(2, ge=1, le=20)
+    epochs: int | None = Field(None, ge=1, le=1000, description="null: those of the training")
+
+
 class Training(Section):
     architectures: tuple[Architecture, ...] = NINE
-    epochs: int = Field(10, ge=1, le=1000)
+    epochs: int = Field(10, ge=1, le=1000, description="of one cosine cycle of the learning rate")
+    cycles: int = Field(1, ge=1, le=100, description="how many cycles, each from the best weights; raised later, a finished run goes on")
     batch_size: int = Field(8, ge=2, le=512)
     learning_rate: float = Field(1e-3, gt=0, le=1)
     # VGG has no normalisation layers and diverges at rates the others like.
@@ -60,7 +77,16 @@ class Training(Section):
     augment: bool = True
     patience: int | None = Field(None, ge=1, description="epochs without a better validation score before stopping")
     run_eagerly: bool = False
+    precision: Precision = Field(
+        "float32", description="of the training alone; bfloat16 for CPUs with AVX512-BF16 and GPUs since Ampere, float16 for older GPUs"
+    )
+    # Depthwise convolutions (EfficientNet, Xception) are slower in bfloat16 on a CPU, all others faster.
+    precisions: dict[Architecture, Precision] = Field(default_factory=dict)
+    weight_decay: float = Field(0.0, ge=0, le=1, description="decoupled (AdamW), on kernels only")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    leakage: Leakage = Leakage()
     ablation: tuple[Architecture, ...] = ()
+    ablation_seeds: int = Field(1, ge=1, le=20, description="how often each variant of the ablation is trained")
 
     @field_validator("architectures")
     @classmethod

@@ -21,7 +21,7 @@ from xai.batches import Batches, class_weights, make_augmentation
 from xai.data.dataset import Dataset, dataset_hash
 from xai.models import DECODER_FILTERS, architecture_facts, build_hybrid, encoder_of, skip_layers, target_layer
 from xai.paths import LABELS, Study, StudyError, atomic, write_text
-from xai.profiles import Profile
+from xai.profiles import Profile, Training
 
 
 def limit_threads() -> None:
@@ -65,6 +65,16 @@ def mask_loss(truth, logits):
     return ops.mean(entropy, axis=axes) + 1.0 - dice
 
 
+def smoothed_cross_entropy(smoothing: float):
+    """Cross-entropy of class numbers (B,) with logits (B, classes), against 1 - s on the class and s spread over all (Szegedy et al. 2016)."""
+    def loss(labels, logits):
+        classes = logits.shape[-1]
+        labels = ops.one_hot(ops.cast(ops.reshape(labels, (-1,)), "int32"), classes) * (1 - smoothing) + smoothing / classes
+        return -ops.sum(labels * ops.log_softmax(ops.cast(logits, "float32")), axis=-1)
+
+    return loss
+
+
 @keras.saving.register_keras_serializable("xai")
 class MaskDice(keras.metrics.Mean):
     """Mean Dice over slices of the mask logits cut at zero (probability one half)."""
@@ -82,6 +92,9 @@ def fit(study: Study, profile: Profile, architecture: str, *, variant: str = "hy
     """Train one network, or continue where a killed run stopped, and keep the weights best on validation.
 
     Best is the highest `val_score`: the mean of validation accuracy and validation Dice, of those the network has.
+
+    With `cycles` above one the schedule starts again from the best weights (Loshchilov & Hutter 2017); a finished run whose profile
+    asks for more cycles than it had goes on.
 
     A finished training with the same parameters, data and code is recognised by its fingerprint and only loaded.
 
@@ -102,25 +115,29 @@ def _fit(study: Study, profile: Profile, architecture: str, variant: str) -> pd.
     if state.get("fingerprint") != print_of_run:
         state = {"fingerprint": print_of_run, "epoch": 0, "best": -math.inf, "best_epoch": 0, "history": [], "done": False}
     finished = (study.weights(architecture, variant), study.history(architecture, variant), study.seconds(architecture, variant))
-    if state["done"] and all(path.exists() for path in finished):
+    # "done" holds the number of cycles: asking for more of them goes on where the run ended.
+    if int(state["done"]) >= profile.training.cycles and all(path.exists() for path in finished):
         return pd.DataFrame(state["history"])
-    if state["epoch"] and not (checkpoint.exists() and study.weights(architecture, variant).exists()):
+    between_cycles = state["epoch"] % profile.training.epochs == 0
+    if state["epoch"] and not (study.weights(architecture, variant).exists() and (checkpoint.exists() or between_cycles)):
         state |= {"epoch": 0, "best": -math.inf, "best_epoch": 0, "history": [], "done": False}
 
     training = profile.training
     dataset = Dataset(study)
-    model = compiled(build(profile, architecture, variant), profile, architecture, len(dataset.rows("train")))
-    # A file's moments and step count are skipped, with no more than a warning, by an optimiser without variables.
-    model.optimizer.build(model.trainable_variables)
-    network = keras.Model(model.input, model.output)  # the same layers without optimiser: a third of the file
-    if state["epoch"]:
+    rows, labels = dataset.rows("train"), dataset.labels(dataset.rows("train"))
+    model, network = _trainable(profile, architecture, variant, len(rows))
+    if state["epoch"] % training.epochs:
         model.load_weights(checkpoint)
     heads = model.output_names_in_order
-    rows, labels = dataset.rows("train"), dataset.labels(dataset.rows("train"))
     validation = Batches(dataset, dataset.rows("validation"), batch_size=training.batch_size, heads=heads)
-    for epoch in range(state["epoch"], training.epochs):
-        if _patience_over(state, training.patience):
-            break
+    epoch, total = state["epoch"], training.cycles * training.epochs
+    while epoch < total:
+        if _patience_over(epoch, state["best_epoch"], training):
+            epoch += training.epochs - epoch % training.epochs
+            continue
+        if epoch and epoch % training.epochs == 0:  # a new cycle starts from the best weights, with a fresh optimiser
+            model, network = _trainable(profile, architecture, variant, len(rows))
+            network.load_weights(study.weights(architecture, variant))
         seed = [profile.seed, epoch]
         batches = Batches(
             dataset, rows, batch_size=training.batch_size, heads=heads, weights=class_weights(labels), shuffle_seed=seed,
@@ -137,7 +154,7 @@ def _fit(study: Study, profile: Profile, architecture: str, variant: str) -> pd.
         # Cross-entropy on validation rises with confidence long before accuracy falls, and would keep an early epoch.
         scores = [record[name] for name in ("val_accuracy", "val_dice") if name in record]
         record["val_score"] = sum(scores) / len(scores)
-        print(_line(record, training.epochs), flush=True)
+        print(_line(record, total), flush=True)
         if not math.isfinite(record["loss"] + record["val_loss"]):
             raise StudyError(
                 f"{architecture} diverged in epoch {epoch + 1}: its loss is {record['loss']} and {record['val_loss']} on validation; "
@@ -150,7 +167,8 @@ def _fit(study: Study, profile: Profile, architecture: str, variant: str) -> pd.
         with atomic(checkpoint) as temporary:
             model.save_weights(temporary)
         # After the checkpoint, so that a kill between the two repeats one epoch instead of skipping it.
-        state |= {"epoch": epoch + 1, "history": [*state["history"], record]}
+        epoch += 1
+        state |= {"epoch": epoch, "history": [*state["history"], record]}
         write_text(state_path, json.dumps(state))
     history = pd.DataFrame(state["history"])
     with atomic(study.history(architecture, variant)) as temporary:
@@ -158,25 +176,38 @@ def _fit(study: Study, profile: Profile, architecture: str, variant: str) -> pd.
     seconds = {"training": float(history["seconds"].sum()), "epochs": len(history), "best_epoch": state["best_epoch"],
                "parameters": model.count_params(), "threads": os.environ.get("OMP_NUM_THREADS", "all")}  # fmt: skip
     write_text(study.seconds(architecture, variant), json.dumps(seconds, indent=1))
-    write_text(state_path, json.dumps(state | {"done": True}))
+    write_text(state_path, json.dumps(state | {"epoch": total, "done": training.cycles}))
     checkpoint.unlink(missing_ok=True)
     return history
 
 
-def build(profile: Profile, architecture: str, variant: str = "hybrid") -> keras.Model:
-    """The untrained network of a profile."""
+def _trainable(profile: Profile, architecture: str, variant: str, slices: int) -> tuple[keras.Model, keras.Model]:
+    """A compiled network, and the same layers without optimiser, whose weights file is a third as large."""
+    model = compiled(build(profile, architecture, variant), profile, architecture, slices)
+    # A file's moments and step count are skipped, with no more than a warning, by an optimiser without variables.
+    model.optimizer.build(model.trainable_variables)
+    return model, keras.Model(model.input, model.output)
+
+
+def build(profile: Profile, architecture: str, variant: str = "hybrid", *, initialise: bool = True) -> keras.Model:
+    """The untrained network of a profile; without `initialise`, encoder weights are left for the caller to load."""
     training = profile.training
-    model = build_hybrid(
-        architecture, image_size=profile.data.image_size, classes=len(LABELS), variant=variant,
-        encoder_weights=training.encoder_weights, batch_norm_momentum=training.batch_norm_momentum,
-        dropout=training.dropout, seed=profile.seed,
-    )  # fmt: skip
+    usual = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(training.precisions.get(architecture, training.precision))
+    try:
+        model = build_hybrid(
+            architecture, image_size=profile.data.image_size, classes=len(LABELS), variant=variant,
+            encoder_weights=training.encoder_weights, initialise=initialise, batch_norm_momentum=training.batch_norm_momentum,
+            dropout=training.dropout, seed=profile.seed,
+        )  # fmt: skip
+    finally:
+        keras.config.set_dtype_policy(usual)
     model.output_names_in_order = tuple(model.output)
     return model
 
 
 def compiled(model: keras.Model, profile: Profile, architecture: str, slices: int) -> keras.Model:
-    """Attach losses, metrics, and Adam with linear warm-up and cosine decay (Loshchilov & Hutter 2017)."""
+    """Attach losses, metrics, and AdamW with linear warm-up and cosine decay (Loshchilov & Hutter 2017, 2019)."""
     training = profile.training
     steps = training.epochs * math.ceil(slices / training.batch_size)
     warmup = max(1, int(training.warmup_share * steps))
@@ -184,12 +215,14 @@ def compiled(model: keras.Model, profile: Profile, architecture: str, slices: in
     schedule = keras.optimizers.schedules.CosineDecay(
         rate * 0.05, decay_steps=max(1, steps - warmup), alpha=0.02, warmup_target=rate, warmup_steps=warmup
     )
-    losses = {"classification": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "segmentation": mask_loss}
+    losses = {"classification": smoothed_cross_entropy(training.label_smoothing), "segmentation": mask_loss}
     weights = {"classification": 1.0, "segmentation": training.segmentation_weight}
     metrics = {"classification": [keras.metrics.SparseCategoricalAccuracy(name="accuracy")], "segmentation": [MaskDice(name="dice")]}
     heads = model.output_names_in_order
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=training.weight_decay, clipnorm=1.0)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(
-        keras.optimizers.Adam(schedule, clipnorm=1.0),
+        optimizer,
         loss={head: losses[head] for head in heads}, loss_weights={head: weights[head] for head in heads},
         metrics={head: metrics[head] for head in heads},
         # XLA compiles for minutes on a CPU, longer than short runs train.
@@ -201,9 +234,9 @@ def compiled(model: keras.Model, profile: Profile, architecture: str, slices: in
 def load(study: Study, profile: Profile, architecture: str, *, variant: str = "hybrid") -> keras.Model:
     """The trained network of a study."""
     weights = study.need(study.weights(architecture, variant), f"02_training of {architecture}")
-    # Random encoder weights suffice: the file replaces all of them, and nothing is downloaded.
-    profile = profile.model_copy(update={"training": profile.training.model_copy(update={"encoder_weights": None})})
-    model = build(profile, architecture, variant)
+    # Weights are float32 whatever the precision of the training; heatmaps and scores are computed in it.
+    profile = profile.model_copy(update={"training": profile.training.model_copy(update={"precision": "float32", "precisions": {}})})
+    model = build(profile, architecture, variant, initialise=False)
     model.load_weights(weights)
     return model
 
@@ -261,7 +294,7 @@ def describe(study: Study, profile: Profile, architecture: str, model: keras.Mod
 def fingerprint(study: Study, profile: Profile, architecture: str, variant: str) -> str:
     """SHA-256 of all that decides a training: parameters, data, and the code of model and training."""
     architecture_facts(architecture)
-    training = profile.training.model_dump(mode="json", exclude={"architectures", "ablation"})
+    training = profile.training.model_dump(mode="json", exclude={"architectures", "ablation", "ablation_seeds", "leakage", "cycles"})
     parts = [json.dumps([profile.seed, training, architecture, variant, profile.data.image_size], sort_keys=True), dataset_hash(study)]
     with study.masks.open("rb") as masks:  # the index names the images by their hashes, but not the masks
         parts.append(hashlib.file_digest(masks, "sha256").hexdigest())
@@ -286,8 +319,10 @@ def _seed_dropout(model: keras.Model, seed: list[int]) -> None:
             generator.state.assign(np.random.default_rng([*seed, number]).integers(2**31, size=2))
 
 
-def _patience_over(state: dict, patience: int | None) -> bool:
-    return patience is not None and state["epoch"] - state["best_epoch"] >= patience
+def _patience_over(epoch: int, best_epoch: int, training: Training) -> bool:
+    """Has a cycle gone on for too long without a better score? It ends then; the next one starts afresh."""
+    cycle_start = epoch - epoch % training.epochs
+    return training.patience is not None and epoch - max(best_epoch, cycle_start) >= training.patience
 
 
 def _short(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,6 +172,27 @@ def _write_header(handle, shape: tuple[int, ...], dtype) -> None:
     np.lib.format.write_array_header_1_0(
         handle, {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
     )
+
+
+def share_arrays(source: Study, target: Study) -> None:
+    """Give `target` the arrays of `source` without copying them: hard links, or copies where the file system knows none."""
+    for path, link in ((source.images, target.images), (source.masks, target.masks)):
+        _link(path, link)
+
+
+def _link(source: Path, link: Path) -> None:
+    if link.exists():
+        ours, theirs = link.stat(), source.stat()
+        if os.path.samefile(source, link) or (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns):
+            return
+        link.unlink()
+    link.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, link)
+    except OSError:
+        with atomic(link) as temporary:
+            shutil.copyfile(source, temporary)
+            shutil.copystat(source, temporary)  # its time stamp tells a copy that has grown old
 
 
 def dataset_hash(study: Study) -> str:

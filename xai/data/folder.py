@@ -68,13 +68,32 @@ def read_folder(root: Path | str, index: pd.DataFrame) -> Iterator[Slice]:
     """
     root = Path(root)
     for row in index.itertuples():
-        mask = (_decode(root / row.mask) > 127).astype(np.uint8)
+        mask = (decode_grey(root / row.mask) > 127).astype(np.uint8)
         if not mask.any():
             raise StudyError(f"Mask {root / row.mask} of slice {row.id} is empty; expected tumour pixels above 127.")
         fold = getattr(row, "fold", "")
         yield Slice(
-            row.id, _decode(root / row.image), mask, row.label, row.patient, row.plane, int(fold) if fold else None
+            row.id, decode_grey(root / row.image), mask, row.label, row.patient, row.plane, int(fold) if fold else None
         )
+
+
+def decode_grey(path: Path, *, way_out: str = "replace it or drop its row") -> np.ndarray:
+    """Grey values of a picture file, uint8 (H, W); colours become luminance, more than eight bits are scaled by their own range.
+
+    Raises
+    ------
+    StudyError
+        The file is missing, truncated or no picture; the sentence ends in `way_out`.
+    """
+    try:
+        with Image.open(path) as picture:
+            if picture.mode.startswith(("I", "F")):
+                values = np.asarray(picture, dtype=np.float32)
+                span = float(np.ptp(values)) or 1.0
+                return ((values - values.min()) * (255 / span)).round().astype(np.uint8)
+            return np.asarray(picture.convert("L"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise StudyError(f"{path} is not a readable image ({error}); {way_out}.") from error
 
 
 def _check_values(index: pd.DataFrame, path: Path) -> None:
@@ -133,16 +152,3 @@ def _check_pair(root: Path, row) -> None:
     if sizes[0] != sizes[1]:
         image, mask = (f"{width} x {height}" for width, height in sizes)
         raise StudyError(f"Slice {row.id}: the mask is {mask} px but the image {image} px; they must be the same size.")
-
-
-def _decode(path: Path) -> np.ndarray:
-    """Grey values uint8 (H, W); images with more than eight bits are scaled by their own range."""
-    try:
-        with Image.open(path) as picture:
-            if picture.mode.startswith(("I", "F")):
-                values = np.asarray(picture, dtype=np.float32)
-                span = float(np.ptp(values)) or 1.0
-                return ((values - values.min()) * (255 / span)).round().astype(np.uint8)
-            return np.asarray(picture.convert("L"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise StudyError(f"{path} is not a readable image ({error}); replace it or drop its row.") from error

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Iterator
 
 import numpy as np
 import pandas as pd
 
+from xai.data.brisc import check_brisc, read_brisc
 from xai.data.dataset import Slice, prepare
+from xai.data.figshare import FIGSHARE_URL, check_figshare, read_figshare
 from xai.data.folder import check_folder, read_folder
 from xai.data.phantom import make_phantom
 from xai.data.split import check_classes, split_by_patient
 from xai.paths import Study
 from xai.profiles import Data, Profile
+
+READERS = {"folder": read_folder, "figshare": read_figshare, "brisc": read_brisc}
 
 
 def check_source(profile: Profile) -> pd.DataFrame | None:
@@ -23,9 +28,11 @@ def check_source(profile: Profile) -> pd.DataFrame | None:
     StudyError
         One sentence about the first thing that is wrong.
     """
-    if profile.data.source == "phantom":
+    index = _index(profile.data)
+    if index is None:
         return None
-    index = check_folder(profile.data.root)
+    for sentence in index.attrs.get("skipped", ()):
+        print(f"left out: {sentence}", file=sys.stderr)
     index = _limit(index, profile.data.slices_per_class, profile.seed)
     _splits(index, profile.data, profile.seed)
     return index
@@ -38,7 +45,7 @@ def prepare_source(study: Study, profile: Profile) -> None:
     if index is None:
         slices, count = _phantom(data, profile.seed), data.subjects * data.slices_per_subject
     else:
-        slices, count = read_folder(data.root, index), len(index)
+        slices, count = READERS[data.source](data.root, index), len(index)
 
     def assign(records: pd.DataFrame) -> np.ndarray:
         if index is not None and "split" in index:
@@ -46,6 +53,18 @@ def prepare_source(study: Study, profile: Profile) -> None:
         return _splits(records, data, profile.seed).to_numpy()
 
     prepare(study, slices, count=count, image_size=data.image_size, source=data.source, assign_splits=assign)
+
+
+def _index(data: Data) -> pd.DataFrame | None:
+    """The checked index of a source of files; None for the phantom."""
+    if data.source == "phantom":
+        return None
+    if data.source == "figshare":
+        address = FIGSHARE_URL if data.base_url == "published" else data.base_url
+        return check_figshare(data.root, base_url=address, skip_bad=data.skip_bad)
+    if data.source == "brisc":
+        return check_brisc(data.root, skip_bad=data.skip_bad)
+    return check_folder(data.root)
 
 
 def _splits(index: pd.DataFrame, data: Data, seed: int) -> pd.Series:

@@ -1,4 +1,4 @@
-"""Figures of the data and of what the networks learned: F2, F4 to F6."""
+"""Figures of what the networks learned: F4 to F6."""
 
 from __future__ import annotations
 
@@ -13,64 +13,10 @@ from matplotlib.lines import Line2D
 
 from xai.metrics.classification import calibration_curve, classification_table, expected_calibration_error, roc_curves
 from xai.metrics.overlap import dice
-from xai.paths import LABELS, PLANES
+from xai.paths import LABELS
 from xai.plotting.base import (
-    BLUE, GREEN, GREY, INK, LABEL_COLOURS, LABEL_MARKERS, LIGHT, ORANGE, SKY, WIDTH, StudyFigure, draw_slice,
-    name_of, styled,
+    BLUE, GREEN, GREY, INK, LABEL_COLOURS, LIGHT, ORANGE, SKY, WIDTH, StudyFigure, name_of, styled,
 )  # fmt: skip
-
-
-@styled
-def plot_samples(images: np.ndarray, masks: np.ndarray, labels: Sequence[str], planes: Sequence[str]) -> Figure:
-    """F2: slices with the drawn tumour as outline; one row per class, its slices ordered by plane."""
-    present = [label for label in LABELS if label in set(labels)]
-    rows = {label: sorted(np.flatnonzero(np.asarray(labels) == label), key=lambda i: PLANES.index(planes[i])) for label in present}
-    columns = max(len(row) for row in rows.values())
-    side = WIDTH / max(columns, 3)
-    figure = StudyFigure(figsize=(side * columns, len(present) * (side + 0.22)))
-    grid = figure.subplots(len(present), columns, squeeze=False)
-    for label, axes_row in zip(present, grid):
-        for axes in axes_row[len(rows[label]) :]:
-            axes.set_axis_off()
-        for axes, number in zip(axes_row, rows[label]):
-            draw_slice(axes, images[number], masks[number])
-            axes.set_title(planes[number], fontsize=9, pad=3)
-        axes_row[0].set_ylabel(label, color=LABEL_COLOURS[label], weight="bold")
-    return figure
-
-
-@styled
-def plot_class_places(
-    centroids: pd.DataFrame, *, image_size: int, backgrounds: Mapping[str, np.ndarray] | None = None
-) -> Figure:
-    """Where the tumours of each class lie, by plane: a class that has its own place can be told without being seen.
-
-    Parameters
-    ----------
-    centroids : DataFrame
-        Columns ``label, plane, row, column`` (pixels), one row per slice.
-    backgrounds : mapping of plane -> (S, S), optional
-        For example the mean slice of a plane, shown faintly.
-    """
-    planes = [plane for plane in PLANES if plane in set(centroids["plane"])]
-    figure = StudyFigure(figsize=(WIDTH, (WIDTH - 1.1) / max(len(planes), 3) + 0.95))
-    panels = np.atleast_1d(figure.subplots(1, len(planes)))
-    for axes, plane in zip(panels, planes):
-        here = centroids[centroids["plane"] == plane]
-        if backgrounds is not None and plane in backgrounds:
-            picture = np.asarray(backgrounds[plane], float)
-            axes.imshow(picture, cmap="gray_r", vmin=picture.min(), vmax=picture.max() * 2.5)
-        for label in LABELS:
-            spots = here[here["label"] == label]
-            axes.scatter(spots["column"], spots["row"], s=16, marker=LABEL_MARKERS[label], color=LABEL_COLOURS[label],
-                         alpha=0.55, linewidths=0, label=label)  # fmt: skip
-        counts = [f"{(here['label'] == label).sum()}" for label in LABELS]
-        axes.set_title(f"{plane}  ({' / '.join(counts)} slices)", fontsize=9)
-        axes.set(xlim=(-0.5, image_size - 0.5), ylim=(image_size - 0.5, -0.5), aspect="equal")
-        axes.set(xticks=[0, image_size // 2, image_size], yticks=[0, image_size // 2, image_size], xlabel="column (px)")
-    panels[0].set_ylabel("row (px)")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, markerscale=1.5)
-    return figure
 
 
 @styled

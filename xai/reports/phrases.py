@@ -95,7 +95,7 @@ def phrases(findings: Findings) -> Phrases:
         alternatives=" and ".join(f"{class_name(label)} {percent(value)}" for label, value in others) or None,
         architecture=ARCHITECTURE_NAMES.get(findings.model, findings.model),
         method=METHOD_NAMES.get(findings.cam_method, findings.cam_method),
-        plane=findings.plane,
+        plane="2-D" if findings.plane == "unknown" else findings.plane,
         modality=findings.modality,
         matrix=f"{findings.image_size} x {findings.image_size} pixels",
         area=f"{mask.area_percent:.1f} % of the image",

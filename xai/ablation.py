@@ -1,0 +1,171 @@
+"""What the second head does: each ablated encoder with both heads, with one, and with several seeds, judged on the same slices.
+
+Repeats with another seed are small studies of their own below ``ablation/``, whose arrays are hard links to the study's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from xai.data.dataset import Dataset, share_arrays
+from xai.metrics import overlap
+from xai.metrics.intervals import patient_interval
+from xai.paths import LABELS, VARIANTS, Study, atomic
+from xai.profiles import Profile, save_profile
+
+METHODS = ("gradcam", "gradcampp")  # Score-CAM would cost one forward pass per channel, slice and run
+MEASURES = ("accuracy", "dice", "gradcam_dice", "gradcampp_dice", "gradcam_pointing", "gradcampp_pointing")
+
+
+def seeds_of(profile: Profile) -> list[int]:
+    """The profile's seed and those that follow it."""
+    return [profile.seed + number for number in range(profile.training.ablation_seeds)]
+
+
+def runs_of(profile: Profile) -> list[tuple[str, str, int]]:
+    """(architecture, variant, seed) of every training of the ablation; with the first seed and both heads it is the study's own."""
+    return [
+        (architecture, variant, seed)
+        for architecture in profile.training.ablation for variant in VARIANTS for seed in seeds_of(profile)
+    ]  # fmt: skip
+
+
+def repeat(study: Study, profile: Profile, seed: int | None) -> tuple[Study, Profile]:
+    """The study and profile of one seed: the study itself for its own seed or None, else a small study that shares its arrays."""
+    if seed is None or seed == profile.seed:
+        return study, profile
+    target = Study(study.root / "ablation" / f"seed_{seed}")
+    own = profile.model_copy(update={"seed": seed})
+    share_arrays(study, target)
+    if not target.index.exists() or target.index.read_bytes() != study.index.read_bytes():
+        with atomic(target.index) as temporary:
+            temporary.write_bytes(study.index.read_bytes())
+    save_profile(own, target.profile)
+    return target, own
+
+
+def cam_overlap(study: Study, profile: Profile, architecture: str, variant: str) -> pd.DataFrame:
+    """How well heatmaps of one trained network outline the tumours of the explained test slices; kept beside its weights.
+
+    Each method's percentile is the one with the best mean Dice on the explained validation slices.
+
+    Returns
+    -------
+    DataFrame
+        id, patient, and for each of `METHODS` <method>_dice and <method>_pointing (tolerance 0); ``attrs`` none.
+    """
+    path = study.model(architecture, variant) / "cam_overlap.csv"
+    weights = study.need(study.weights(architecture, variant), f"02_training of {architecture}, variant {variant}")
+    if path.exists() and path.stat().st_mtime_ns >= weights.stat().st_mtime_ns:
+        return pd.read_csv(path, dtype={"id": str, "patient": str}, keep_default_na=False)
+    from xai.masks import refine, threshold
+    from xai.saliency import Split, methods_for
+    from xai.thresholding import percentiles
+    from xai.training import load
+
+    dataset = Dataset(study)
+    split = Split(load(study, profile, architecture, variant=variant), minimum_grid=profile.saliency.minimum_grid)
+    methods = methods_for(split, METHODS)
+    validation = dataset.balanced_rows("validation", profile.saliency.validation_slices)
+    test = dataset.balanced_rows("test", profile.saliency.test_slices)
+    truths = {name: np.asarray(dataset.masks[rows]) for name, rows in (("validation", validation), ("test", test))}
+    maps = {name: _heatmaps(methods, dataset, rows) for name, rows in (("validation", validation), ("test", test))}
+    table = dataset.index.loc[test, ["id", "patient"]].reset_index(drop=True)
+    for method in METHODS:
+        def masks(part: str, percentile: float) -> np.ndarray:
+            return refine(threshold(maps[part][method], percentile), maps[part][method], opening_radius=profile.masks.opening_radius)
+
+        candidates = percentiles(profile)
+        scores = [overlap.dice(masks("validation", p), truths["validation"]).mean() for p in candidates]
+        chosen = float(candidates[int(np.argmax(scores))])
+        table[f"{method}_dice"] = overlap.dice(masks("test", chosen), truths["test"])
+        table[f"{method}_pointing"] = overlap.pointing_game(maps["test"][method], truths["test"])
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False)
+    return table
+
+
+def slice_scores(study: Study, profile: Profile) -> pd.DataFrame:
+    """architecture, variant, seed, id, patient and `MEASURES` of every test slice under every run; NaN where a run has no such head.
+
+    Heatmap measures are those of the explained test slices.
+    """
+    parts = []
+    for architecture, variant, seed in runs_of(profile):
+        own, _ = repeat(study, profile, seed)
+        made_by = f"02_training of {architecture}, variant {variant}, seed {seed}"
+        dataset = Dataset(own)
+        rows = dataset.rows("test")
+        part = dataset.index.loc[rows, ["id", "patient", "label"]].reset_index(drop=True)
+        if variant != "segmentation_only":
+            predictions = pd.read_csv(own.need(own.predictions(architecture, variant), made_by), dtype={"id": str}, keep_default_na=False)
+            predicted = predictions[[f"prob_{label}" for label in LABELS]].to_numpy(float).argmax(axis=1)
+            part["accuracy"] = (np.array(LABELS)[predicted] == part["label"].to_numpy()).astype(float)
+            cams = own.model(architecture, variant) / "cam_overlap.csv"
+            part = part.merge(pd.read_csv(own.need(cams, "02_second_head"), dtype={"id": str}).drop(columns="patient"), how="left", on="id")
+        if variant != "classification_only":
+            found = np.load(own.need(own.test_masks(architecture, variant), made_by)) > 0.5
+            part["dice"] = overlap.dice(found, np.asarray(dataset.masks[rows]) > 0)
+        parts.append(part.assign(architecture=architecture, variant=variant, seed=seed))
+    scores = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["architecture", "variant", "seed", "id", "patient"])
+    return scores.reindex(columns=["architecture", "variant", "seed", "id", "patient", *MEASURES])
+
+
+def ablation_table(scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:
+    """Table T8: each run kind, mean over slices and seeds with intervals over patients, and the spread over seeds.
+
+    Returns
+    -------
+    DataFrame
+        architecture, variant, seeds, each of `MEASURES` with ``_low`` and ``_high``, and ``accuracy_sd``, ``dice_sd``: standard deviation of
+        the seeds' means.
+    """
+    records = []
+    for (architecture, variant), part in scores.groupby(["architecture", "variant"], sort=False):
+        record = {"architecture": architecture, "variant": variant, "seeds": part["seed"].nunique()}
+        for measure in MEASURES:
+            record |= _with_interval(measure, part.groupby(["id", "patient"])[measure].mean(), profile)
+        for measure in ("accuracy", "dice"):
+            record[f"{measure}_sd"] = part.groupby("seed")[measure].mean().std()
+        records.append(record)
+    columns = ["architecture", "variant", "seeds"]
+    columns += [name for measure in MEASURES for name in (measure, f"{measure}_low", f"{measure}_high")]
+    return pd.DataFrame(records, columns=[*columns, "accuracy_sd", "dice_sd"])
+
+
+def gap_table(scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:
+    """Both heads minus one, paired by slice and averaged over seeds; intervals resample patients, not seeds.
+
+    Returns
+    -------
+    DataFrame
+        architecture, measure, against (the variant with one head), hybrid, alone, gap, gap_low, gap_high.
+    """
+    records = []
+    for architecture, part in scores.groupby("architecture", sort=False):
+        means = part.groupby(["id", "patient", "variant"])[list(MEASURES)].mean().unstack("variant")
+        for measure in MEASURES:
+            against = "segmentation_only" if measure == "dice" else "classification_only"
+            pair = means[measure][["hybrid", against]].dropna()
+            record = {"architecture": architecture, "measure": measure, "against": against,
+                      "hybrid": pair["hybrid"].mean(), "alone": pair[against].mean()}  # fmt: skip
+            records.append(record | _with_interval("gap", pair["hybrid"] - pair[against], profile))
+    return pd.DataFrame(records, columns=["architecture", "measure", "against", "hybrid", "alone", "gap", "gap_low", "gap_high"])
+
+
+def _heatmaps(methods, dataset: Dataset, rows: np.ndarray) -> dict[str, np.ndarray]:
+    from xai.saliency import explain
+
+    parts = [maps for _, maps in explain(methods, dataset.images[rows])]
+    return {method.name: np.concatenate([part[method.name] for part in parts]).astype(np.float32) for method in methods}
+
+
+def _with_interval(name: str, values: pd.Series, profile: Profile) -> dict[str, float]:
+    """The mean of a series with levels id and patient, and its interval over patients."""
+    values = values.dropna()
+    if values.empty:
+        return dict.fromkeys((name, f"{name}_low", f"{name}_high"), np.nan)
+    patients = values.index.get_level_values("patient").to_numpy()
+    low, high = patient_interval(values.to_numpy(float), patients, draws=profile.evaluation.bootstrap, seed=profile.seed)
+    return {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}

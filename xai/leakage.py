@@ -1,0 +1,272 @@
+"""What a split by slice pretends: one network trained twice on equally many slices, judged on the same; only the company differs.
+
+Half of every test patient's slices, drawn once, are the evaluation slices. Under ``by_patient`` the network learns from the
+training patients alone. Under ``by_slice`` it learns from as many slices of each class, drawn from the training patients and the
+other half of the test patients' slices together, as a split by slice would deal them. Validation is the same for both, by patient.
+
+Each training is a small study of its own below ``leakage/``, whose arrays are hard links to the study's.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from xai.data.dataset import Dataset
+from xai.paths import LABELS, Study, StudyError, atomic
+from xai.profiles import Profile
+
+CONDITIONS = ("by_patient", "by_slice")
+UNUSED = "unused"  # the split of slices that a condition leaves out
+
+
+def evaluation_rows(index: pd.DataFrame, *, seed: int) -> np.ndarray:
+    """Rows of the evaluation slices: a random half of each test patient's slices, the larger one of an odd number.
+
+    Returns
+    -------
+    array of int
+        Ascending; never empty for a patient with a test slice. A patient with one slice gives it and has no sibling left.
+    """
+    generator = np.random.default_rng([seed, 0])
+    chosen = []
+    for _, rows in _rows_by_patient(index, "test"):
+        chosen.append(generator.permutation(rows)[: (len(rows) + 1) // 2])
+    return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, int)
+
+
+def condition_splits(index: pd.DataFrame, condition: str, *, evaluation: np.ndarray, seed: int) -> np.ndarray:
+    """The split of every slice under a condition.
+
+    Parameters
+    ----------
+    index : DataFrame
+        Columns label, patient, split, one row per slice.
+    condition : {"by_patient", "by_slice"}
+        Who may be in training, see the module's head. Both give training the same number of slices of each class.
+    evaluation : array of int
+        Of `evaluation_rows`; they become the test split.
+    seed : int
+        Seed of the draw under ``by_slice``.
+
+    Returns
+    -------
+    array of str (N,)
+        train, validation, test or unused.
+    """
+    split, label = index["split"].to_numpy(), index["label"].to_numpy()
+    result = np.full(len(index), UNUSED, dtype=object)
+    result[split == "validation"] = "validation"
+    result[evaluation] = "test"
+    if condition == "by_patient":
+        result[split == "train"] = "train"
+        return result
+    siblings = split == "test"
+    siblings[evaluation] = False
+    generator = np.random.default_rng([seed, 1])
+    for name in LABELS:
+        pool = np.flatnonzero(((split == "train") | siblings) & (label == name))
+        wanted = int(((split == "train") & (label == name)).sum())
+        result[generator.permutation(pool)[:wanted]] = "train"
+    return result
+
+
+def seeds_of(profile: Profile) -> list[int]:
+    """The profile's seed and those that follow it, as many as the demonstration asks for."""
+    return [profile.seed + number for number in range(profile.training.leakage.seeds)]
+
+
+def condition_study(study: Study, condition: str, seed: int) -> Study:
+    """The small study of one training."""
+    return Study(study.root / "leakage" / f"{condition}_{seed}")
+
+
+def prepare_condition(study: Study, profile: Profile, condition: str, seed: int) -> Study:
+    """Lay out the small study of one training: linked arrays, and an index whose splits are those of the condition.
+
+    What is already right stays untouched, so that a training goes on or counts as finished.
+    """
+    target = condition_study(study, condition, seed)
+    index = _index(study, made_by="01_data")
+    index["split"] = condition_splits(index, condition, evaluation=evaluation_rows(index, seed=profile.seed), seed=seed)
+    for source, link in ((study.images, target.images), (study.masks, target.masks)):
+        _link(source, link)
+    if not target.index.exists() or target.index.read_text(encoding="utf-8") != index.to_csv(index=False):
+        with atomic(target.index) as temporary:
+            temporary.write_text(index.to_csv(index=False), encoding="utf-8")
+    return target
+
+
+def run_leakage(study: Study, profile: Profile) -> None:
+    """Train and predict every condition with every seed; what is finished is not repeated, what was killed goes on.
+
+    Raises
+    ------
+    StudyError
+        The demonstration is off in this profile, or a test patient has no second slice.
+    """
+    from xai import training
+
+    architecture = _architecture(profile)
+    _check_siblings(study, profile)
+    for seed in seeds_of(profile):
+        for condition in CONDITIONS:
+            target = prepare_condition(study, profile, condition, seed)
+            own = _own_profile(profile, seed)
+            print(f"{condition}, seed {seed}", flush=True)
+            training.fit(target, own, architecture)
+            if not _predicted(target, architecture):
+                training.predict(target, own, architecture)
+
+
+def company_table(study: Study, profile: Profile) -> pd.DataFrame:
+    """Who is in training with whom; a row per training, columns as readers see them. It holds before anything is trained."""
+    rows = []
+    for seed in seeds_of(profile):
+        for condition in CONDITIONS:
+            index = _index(condition_study(study, condition, seed))
+            train, test = index[index["split"] == "train"], index[index["split"] == "test"]
+            sibling = test["patient"].isin(set(train["patient"]))
+            rows.append({
+                "condition": condition, "seed": str(seed), "training slices": len(train),
+                "of evaluation patients": int(train["patient"].isin(set(test["patient"])).sum()),
+                "evaluation slices": len(test), "patients": test["patient"].nunique(),
+                "with a sibling in training %": 100 * float(sibling.mean()),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def leakage_table(study: Study, profile: Profile) -> pd.DataFrame:
+    """Score every training on the evaluation slices; ``leakage.csv``.
+
+    Returns
+    -------
+    DataFrame
+        ``condition, seed, slices, patients``; ``accuracy`` and ``dice`` of the mask head (mean over slices), each with its 95 %
+        interval by bootstrap over patients, ``_low`` and ``_high``.
+    """
+    rows = []
+    for (condition, seed), slices in _slice_scores(study, profile).groupby(["condition", "seed"], sort=False):
+        row = {"condition": condition, "seed": str(seed), "slices": len(slices), "patients": slices["patient"].nunique()}
+        rows.append(row | _scores(slices, ("accuracy", "dice"), profile))
+    return pd.DataFrame(rows)
+
+
+def leakage_gap(study: Study, profile: Profile) -> pd.DataFrame:
+    """What the company of siblings adds: by_slice minus by_patient, paired by slice and averaged over seeds; ``leakage_gap.csv``.
+
+    The interval resamples patients with all their slices. It does not hold the luck of the seeds, which the table by seed shows.
+
+    Returns
+    -------
+    DataFrame
+        ``measure`` (accuracy, dice), ``by_patient, by_slice`` (means over slices and seeds), ``gap, gap_low, gap_high``.
+    """
+    scores = _slice_scores(study, profile)
+    # One row per slice and condition: the mean over seeds.
+    means = scores.groupby(["id", "patient", "condition"])[["accuracy", "dice"]].mean().unstack("condition")
+    rows = []
+    for measure in ("accuracy", "dice"):
+        both = means[measure]
+        paired = (both["by_slice"] - both["by_patient"]).rename("gap").reset_index()
+        row = {"measure": measure, **{condition: float(both[condition].mean()) for condition in CONDITIONS}}
+        rows.append(row | _scores(paired, ("gap",), profile))
+    return pd.DataFrame(rows)
+
+
+def _slice_scores(study: Study, profile: Profile) -> pd.DataFrame:
+    """condition, seed, id, patient, accuracy (0 or 1) and dice of every evaluation slice under every training."""
+    from xai.metrics.overlap import dice
+
+    architecture = _architecture(profile)
+    parts = []
+    for seed in seeds_of(profile):
+        for condition in CONDITIONS:
+            target = condition_study(study, condition, seed)
+            path = target.need(target.predictions(architecture), "02_leakage")
+            predictions = pd.read_csv(path, dtype={"id": str, "patient": str}, keep_default_na=False)
+            predicted = predictions[[f"prob_{label}" for label in LABELS]].to_numpy(float).argmax(axis=1)
+            dataset = Dataset(target)
+            truth = np.asarray(dataset.masks[dataset.rows("test")]) > 0
+            found = np.load(target.need(target.test_masks(architecture), "02_leakage")) > 0.5
+            parts.append(predictions[["id", "patient"]].assign(
+                condition=condition, seed=seed, dice=dice(found, truth),
+                accuracy=(np.array(LABELS)[predicted] == predictions["label"]).astype(float),
+            ))  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
+def _scores(slices: pd.DataFrame, columns: tuple[str, ...], profile: Profile) -> dict[str, float]:
+    """Means over slices with intervals over patients."""
+    from xai.evaluation import patient_interval
+
+    result: dict[str, float] = {}
+    for column in columns:
+        values = slices[column].to_numpy(float)
+        low, high = patient_interval(values, slices["patient"].to_numpy(), draws=profile.evaluation.bootstrap, seed=profile.seed)
+        result |= {column: float(values.mean()), f"{column}_low": low, f"{column}_high": high}
+    return result
+
+
+def _architecture(profile: Profile) -> str:
+    architecture = profile.training.leakage.architecture
+    if architecture is None:
+        raise StudyError(
+            "The leakage demonstration is off: `training.leakage.architecture` is null in the profile, expected the name of a network, "
+            "for example efficientnetb0."
+        )
+    return architecture
+
+
+def _own_profile(profile: Profile, seed: int) -> Profile:
+    """The profile of one training: its own seed, and the epochs of the demonstration where it has them."""
+    epochs = profile.training.leakage.epochs or profile.training.epochs
+    return profile.model_copy(update={"seed": seed, "training": profile.training.model_copy(update={"epochs": epochs})})
+
+
+def _check_siblings(study: Study, profile: Profile) -> None:
+    index = _index(study, made_by="01_data")
+    test = index[index["split"] == "test"]
+    if not test["patient"].duplicated().any():
+        raise StudyError(
+            f"{study.index} has {len(test)} test patients with one slice each, expected some with two or more; a split by slice leaks "
+            "nothing here: set `training.leakage.architecture` to null."
+        )
+
+
+def _index(study: Study, *, made_by: str = "02_leakage") -> pd.DataFrame:
+    return pd.read_csv(study.need(study.index, made_by), dtype=str, keep_default_na=False)
+
+
+def _rows_by_patient(index: pd.DataFrame, split: str) -> list[tuple[str, np.ndarray]]:
+    """(patient, row numbers) of a split, in order of the patients' names, so that the order of rows decides nothing else."""
+    rows = np.flatnonzero((index["split"] == split).to_numpy())
+    patients = index["patient"].to_numpy()[rows]
+    return [(name, rows[patients == name]) for name in sorted(set(patients))]
+
+
+def _link(source: Path, link: Path) -> None:
+    """Make `link` the same file as `source`, or a copy of it where the file system knows no hard links."""
+    if link.exists():
+        ours, theirs = link.stat(), source.stat()
+        if os.path.samefile(source, link) or (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns):
+            return
+        link.unlink()
+    link.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, link)
+    except OSError:
+        with atomic(link) as temporary:
+            shutil.copyfile(source, temporary)
+            shutil.copystat(source, temporary)  # its time stamp tells a copy that has grown old
+
+
+def _predicted(study: Study, architecture: str) -> bool:
+    """Are there predictions of the weights as they are now?"""
+    weights = study.weights(architecture).stat().st_mtime_ns
+    made = (study.predictions(architecture), study.test_masks(architecture))
+    return all(path.exists() and path.stat().st_mtime_ns >= weights for path in made)

@@ -1,0 +1,20 @@
+"""Intervals of means over slices that belong to patients."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def patient_interval(values: np.ndarray, patients: np.ndarray, *, draws: int, seed: int) -> tuple[float, float]:
+    """95 % percentile interval of the mean over slices, by resampling patients with all their slices.
+
+    Parameters
+    ----------
+    values, patients : (N,)
+        One value and the name of the patient for each slice.
+    """
+    _, member = np.unique(patients, return_inverse=True)
+    sums, counts = np.bincount(member, weights=values), np.bincount(member)
+    weights = np.random.default_rng(seed).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=draws)
+    means = (weights @ sums) / (weights @ counts)
+    return tuple(float(value) for value in np.percentile(means, [2.5, 97.5]))

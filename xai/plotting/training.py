@@ -1,0 +1,99 @@
+"""Figures of how networks are trained: what augmentation shows them, what a second head changes, what a reference run learned."""
+
+from __future__ import annotations
+
+from typing import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from xai.plotting.base import BLUE, GREY, INK, ORANGE, WIDTH, StudyFigure, draw_slice, name_of, styled
+
+MEASURES = {
+    "accuracy": "accuracy", "dice": "Dice of the mask head", "gradcam_dice": "Dice of Grad-CAM", "gradcampp_dice": "Dice of Grad-CAM++",
+    "gradcam_pointing": "pointing game, Grad-CAM", "gradcampp_pointing": "pointing game, Grad-CAM++",
+}  # fmt: skip
+
+
+@styled
+def plot_augmentation(images: np.ndarray, masks: np.ndarray) -> Figure:
+    """Slices as they are (first column) and as augmentation shows them, with the outline of the mask; arrays (rows, columns, S, S)."""
+    rows, columns = images.shape[:2]
+    figure = StudyFigure(figsize=(WIDTH, WIDTH / columns * rows + 0.3))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for row in range(rows):
+        for column in range(columns):
+            draw_slice(grid[row, column], images[row, column], masks[row, column] > 0.5)
+    grid[0, 0].set_title("as it is")
+    for axes in grid[0, 1:]:
+        axes.set_title("augmented")
+    return figure
+
+
+@styled
+def plot_gaps(gaps: pd.DataFrame) -> Figure:
+    """Differences of both heads to one, with intervals; a panel per network.
+
+    Parameters
+    ----------
+    gaps : DataFrame
+        Of `xai.ablation.gap_table`; may be empty.
+    """
+    networks = list(gaps["architecture"].unique())
+    figure = StudyFigure(figsize=(WIDTH, 2.6))
+    panels = figure.subplots(1, max(1, len(networks)), squeeze=False, sharex=True, sharey=True)[0]
+    if not networks:
+        panels[0].text(0.5, 0.5, "no ablation in this profile", ha="center", va="center", color=GREY, transform=panels[0].transAxes)
+        panels[0].set_axis_off()
+        return figure
+    names = list(MEASURES)
+    for axes, network in zip(panels, networks):
+        part = gaps[gaps["architecture"] == network].set_index("measure")
+        for place, measure in enumerate(names[::-1]):
+            row = part.loc[measure]
+            if not np.isfinite(row["gap"]):
+                continue
+            sure = row["gap_low"] > 0 or row["gap_high"] < 0
+            colour = (BLUE if row["gap"] > 0 else ORANGE) if sure else GREY
+            axes.plot([row["gap_low"], row["gap_high"]], [place, place], color=colour, lw=2, solid_capstyle="butt")
+            axes.plot(row["gap"], place, marker="o", color=colour, ms=5)
+        axes.axvline(0, color=INK, lw=0.9)
+        axes.set(title=name_of(network), yticks=range(len(names)), yticklabels=[MEASURES[name] for name in names[::-1]], ylim=(-0.6, len(names) - 0.4))
+        axes.grid(axis="x")
+    figure.supxlabel("both heads minus one (grey: the interval holds zero)", fontsize=9)
+    return figure
+
+
+@styled
+def plot_reference(own: pd.DataFrame, reference: pd.DataFrame | None, names: tuple[str, str]) -> Figure:
+    """Accuracy and Dice of two runs side by side, never joined: filled for the reader's own run, hollow for the reference.
+
+    Parameters
+    ----------
+    own, reference : DataFrame
+        architecture, accuracy and dice, each with ``_low`` and ``_high``.
+    names : (str, str)
+        How the legend calls the two runs.
+    """
+    looks: Mapping = {names[0]: (own, BLUE, BLUE, 0.16)}
+    if reference is None:
+        reference = own
+    else:
+        looks |= {names[1]: (reference, ORANGE, "white", -0.16)}
+    order = list(reference.sort_values("accuracy")["architecture"])
+    order = [name for name in own["architecture"] if name not in order] + order
+    figure = StudyFigure(figsize=(WIDTH, 0.9 + 0.3 * len(order)))
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (measure, title) in zip(panels, (("accuracy", "accuracy"), ("dice", "Dice of the mask head"))):
+        for label, (table, edge, face, lift) in looks.items():
+            table = table.set_index("architecture").reindex(order)
+            place = np.arange(len(order)) + lift
+            axes.hlines(place, table[f"{measure}_low"], table[f"{measure}_high"], color=edge, lw=1.5)
+            axes.plot(table[measure], place, "o", ms=5, markeredgecolor=edge, markerfacecolor=face, linestyle="none", label=label)
+        axes.set(title=title, xlim=(0, 1.02))
+        axes.grid(axis="x")
+    panels[0].set_yticks(range(len(order)), [name_of(name) for name in order])
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return figure
