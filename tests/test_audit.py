@@ -427,7 +427,7 @@ def test_too_few_patients_give_an_empty_table():
     assert len(table) == 0 and {"sees", "classifier", "accuracy", "pituitary_high"} <= set(table.columns)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(sizes=st.lists(st.integers(1, 9), min_size=6, max_size=7), seed=st.integers(0, 99))
 def test_few_uneven_patients_are_enough(sizes, seed):
     """Two patients a class make two folds; every slice is predicted."""

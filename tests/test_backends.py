@@ -42,10 +42,10 @@ for architecture in ("resnet50", "efficientnetb0", "xception", "densenet121"):
     np.savez(f"{folder}/{architecture}.npz", gradients=gradients, logits=logits, **{k: ops.convert_to_numpy(v) for k, v in outputs.items()})
 study = Study(f"{folder}/study")
 profile = Profile.model_validate({"seed": 5, "data": {"image_size": SIZE}, "training": {
-    "architectures": ["efficientnetb0"], "epochs": 3, "batch_size": 6, "learning_rate": 3e-3, "batch_norm_momentum": 0.5, "dropout": 0.0, "augment": True}})
+    "architectures": ["vgg16"], "epochs": 3, "batch_size": 6, "learning_rate": 3e-4, "dropout": 0.0, "augment": True}})
 save_profile(profile, study.profile)
-history = training.fit(study, profile, "efficientnetb0")
-training.predict(study, profile, "efficientnetb0")
+history = training.fit(study, profile, "vgg16")
+training.predict(study, profile, "vgg16")
 result["loss"] = history["loss"].tolist()
 augmented = make_augmentation(4)(np.full((8, 32, 32, 1), 50, np.float32), np.ones((8, 32, 32, 1), np.float32), np.ones(8, bool))
 result["augmented"] = [list(map(float, (part.min(), part.max()))) for part in augmented]
@@ -89,7 +89,7 @@ def test_both_learn(both):
     for name, (result, folder) in both.items():
         losses = result["loss"]
         assert np.isfinite(losses).all() and losses[-1] < losses[0], (name, losses)
-        assert (folder / "study" / "models" / "efficientnetb0" / "predictions.csv").exists()
+        assert (folder / "study" / "models" / "vgg16" / "predictions.csv").exists()
 
 
 def test_augmentation_without_kerascv_keeps_the_ranges(both):

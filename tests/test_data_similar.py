@@ -148,7 +148,7 @@ def test_nothing_to_compare(count):
     table=st.integers(1, 40).flatmap(lambda rows: arrays.arrays(np.uint64, (rows, 1), elements=st.integers(0, 2**12 - 1))),
     limit=st.integers(0, 6), tile=st.sampled_from([1, 3, 7, 1024]), seed=st.integers(0, 99),
 )  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_pairs_and_groups_are_those_of_an_exhaustive_search(table, limit, tile, seed):
     """Whatever the hashes, the distance, the order of rows, and where the tiles are cut."""
     whole, similar.TILE = similar.TILE, tile

@@ -57,7 +57,7 @@ def untidy_indexes(draw) -> pd.DataFrame:
 
 
 @given(index=untidy_indexes(), seed=st.integers(0, 1000), options=st.sampled_from([{}, {"test_fold": 4, "validation_fold": 1}]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_whatever_the_labels_folds_and_sizes_no_patient_is_in_two_splits(index, seed, options):
     """Or the split is refused, in one sentence, because a class or a fold does lack patients."""
     try:
@@ -114,7 +114,7 @@ def test_published_folds_are_honoured_to_the_slice_where_no_patient_crosses(inde
 
 
 @given(index=published(crossing=True), seed=st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_repeat_exams_follow_the_fold_of_most_slices(index, seed):
     """Every slice goes where the majority of its patient goes, and only slices of patients that cross leave their published fold."""
     expected = _majority_fold(index).map({"4": "test", "1": "validation"}).fillna("train")
@@ -131,7 +131,7 @@ def test_repeat_exams_follow_the_fold_of_most_slices(index, seed):
 
 
 @given(index=indexes(), seed=st.integers(0, 1000), share=st.floats(0.01, 0.49))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_the_test_share_of_a_class_is_met_within_one_patient(index, seed, share):
     """Without exception: also where a class has three patients, and where the share is less than one."""
     split = split_by_patient(index, seed=seed, test_share=share)

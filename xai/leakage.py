@@ -124,7 +124,7 @@ def run_leakage(study: Study, profile: Profile) -> None:
 
 
 def company_table(study: Study, profile: Profile) -> pd.DataFrame:
-    """Who is in training with whom; a row per training, columns as readers see them. It holds before anything is trained."""
+    """Who is in training with whom; a row per training, columns as readers see them; nothing needs to be trained for it."""
     rows = []
     for seed in seeds_of(profile):
         for condition in CONDITIONS:

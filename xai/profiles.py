@@ -80,7 +80,7 @@ class Training(Section):
     precision: Precision = Field(
         "float32", description="of the training alone; bfloat16 for CPUs with AVX512-BF16 and GPUs since Ampere, float16 for older GPUs"
     )
-    # Depthwise convolutions (EfficientNet, Xception) are slower in bfloat16 on a CPU, all others faster.
+    # EfficientNet is slower in bfloat16 on a CPU, all others are faster.
     precisions: dict[Architecture, Precision] = Field(default_factory=dict)
     weight_decay: float = Field(0.0, ge=0, le=1, description="decoupled (AdamW), on kernels only")
     label_smoothing: float = Field(0.0, ge=0, lt=1)

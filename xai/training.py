@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import hashlib
 import json
@@ -193,7 +194,7 @@ def build(profile: Profile, architecture: str, variant: str = "hybrid", *, initi
     """The untrained network of a profile; without `initialise`, encoder weights are left for the caller to load."""
     training = profile.training
     usual = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(training.precisions.get(architecture, training.precision))
+    keras.config.set_dtype_policy(_precision(training, architecture))
     try:
         model = build_hybrid(
             architecture, image_size=profile.data.image_size, classes=len(LABELS), variant=variant,
@@ -211,7 +212,7 @@ def compiled(model: keras.Model, profile: Profile, architecture: str, slices: in
     training = profile.training
     steps = training.epochs * math.ceil(slices / training.batch_size)
     warmup = max(1, int(training.warmup_share * steps))
-    rate = training.learning_rates.get(architecture, training.learning_rate)
+    rate = _learning_rate(training, architecture)
     schedule = keras.optimizers.schedules.CosineDecay(
         rate * 0.05, decay_steps=max(1, steps - warmup), alpha=0.02, warmup_target=rate, warmup_steps=warmup
     )
@@ -292,14 +293,36 @@ def describe(study: Study, profile: Profile, architecture: str, model: keras.Mod
 
 
 def fingerprint(study: Study, profile: Profile, architecture: str, variant: str) -> str:
-    """SHA-256 of all that decides a training: parameters, data, and the code of model and training."""
+    """SHA-256 of all that decides a training: parameters, data, and the code of model and training.
+
+    What other networks are told, and comments and docstrings, decide nothing.
+    """
     architecture_facts(architecture)
-    training = profile.training.model_dump(mode="json", exclude={"architectures", "ablation", "ablation_seeds", "leakage", "cycles"})
-    parts = [json.dumps([profile.seed, training, architecture, variant, profile.data.image_size], sort_keys=True), dataset_hash(study)]
+    others = {"architectures", "ablation", "ablation_seeds", "leakage", "cycles", "learning_rate", "learning_rates", "precision", "precisions"}
+    training = profile.training.model_dump(mode="json", exclude=others)
+    own = [_learning_rate(profile.training, architecture), _precision(profile.training, architecture)]
+    parts = [json.dumps([profile.seed, training, own, architecture, variant, profile.data.image_size], sort_keys=True), dataset_hash(study)]
     with study.masks.open("rb") as masks:  # the index names the images by their hashes, but not the masks
         parts.append(hashlib.file_digest(masks, "sha256").hexdigest())
-    parts += [(Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("models.py", "batches.py", "training.py")]
+    parts += [_code(Path(__file__).parent / name) for name in ("models.py", "batches.py", "training.py")]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _code(path: Path) -> str:
+    """A module as Python reads it: without comments, docstrings and layout."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def _learning_rate(training: Training, architecture: str) -> float:
+    return training.learning_rates.get(architecture, training.learning_rate)
+
+
+def _precision(training: Training, architecture: str) -> str:
+    return training.precisions.get(architecture, training.precision)
 
 
 @contextmanager

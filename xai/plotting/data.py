@@ -183,7 +183,7 @@ def plot_outliers(images: np.ndarray, masks: np.ndarray, titles: Sequence[str], 
         axes.set_axis_off()
     for axes, image, mask, title in zip(grid.flat, images, masks, titles):
         draw_slice(axes, image, mask)
-        lines = [textwrap.fill(line, 25) for line in title.splitlines()]
+        lines = [textwrap.fill(line, 23) for line in title.splitlines()]
         axes.set_title("\n".join(lines), fontsize=9, pad=3, linespacing=1.05)
     if not len(images):
         grid[0, 0].text(0, 0.5, "no slice is flagged", transform=grid[0, 0].transAxes, color=GREY)
