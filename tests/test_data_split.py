@@ -155,6 +155,14 @@ def test_shares_are_met_to_half_a_patient(index, seed, share):
         )
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_three_patients_are_one_for_each_split(seed):
+    """Even where the two small ones together would come nearer to the share."""
+    index = _index([(label, slices) for label in LABELS for slices in (1, 1, 12)])
+    split = split_by_patient(index, seed=seed, test_share=0.49, validation_share=0.49)
+    assert (index.groupby(["label", split])["patient"].nunique() == 1).all()
+
+
 def test_equal_patients_give_the_shares_exactly_and_each_seed_its_own_draw():
     index = _index([(label, 5) for label in LABELS for _ in range(20)])
     draws = [split_by_patient(index, seed=seed, test_share=0.2, validation_share=0.15) for seed in (1, 1, 2)]

@@ -175,19 +175,35 @@ def test_long_series_weigh_by_their_slices():
     assert evaluation.patient_interval(values, np.array(["A"] * 10), draws=20, seed=0) == pytest.approx((0.1, 0.1))
 
 
-def test_ablation_has_three_rows_and_each_head_its_own_number(study):
-    table = evaluation.ablation(study, PROFILE).set_index("variant")
-    assert list(table.index) == ["hybrid", "classification_only", "segmentation_only"] and set(table["architecture"]) == {"efficientnetb0"}
-    assert table.loc["hybrid", "accuracy"] == pytest.approx(10 / 12) and table.loc["classification_only", "accuracy"] == pytest.approx(9 / 12)
-    assert np.isnan(table.loc["segmentation_only", "accuracy"]) and np.isnan(table.loc["classification_only", "dice"])
-    hybrid = evaluation.segmentation(study, PROFILE).set_index("architecture").loc["efficientnetb0"]
-    assert table.loc["hybrid", ["dice", "dice_low", "dice_high"]].tolist() == hybrid[["dice", "dice_low", "dice_high"]].tolist()
-    assert table.loc["segmentation_only", "dice"] < table.loc["hybrid", "dice"], "three pixels away and one mask empty"
+def test_scores_by_class_and_plane_add_up(study):
+    scores, predictions = evaluation.classification(study, PROFILE), evaluation.predictions_by_architecture(study, PROFILE)
+    table = evaluation.classification_by(scores, predictions, PROFILE)
+    assert set(table["architecture"]) == {scores.iloc[0]["architecture"]} and set(table["by"]) == {"class", "plane"}
+    for by, part in table.groupby("by"):
+        assert part["slices"].sum() == 12
+        assert (part["accuracy"] * part["slices"]).sum() / 12 == pytest.approx(scores.iloc[0]["accuracy"]), by
+    heads = evaluation.segmentation_by(study, PROFILE, "resnet50")
+    whole = evaluation.segmentation(study, PROFILE).set_index("architecture").loc["resnet50"]
+    for by, part in heads.groupby("by"):
+        assert part["slices"].sum() == 12
+        for measure in ("dice", "iou", "hd95"):
+            assert (part[measure] * part["slices"]).sum() / 12 == pytest.approx(whole[measure]), (by, measure)
 
 
-def test_no_ablation_is_an_empty_table(study):
-    profile = PROFILE.model_copy(update={"training": PROFILE.training.model_copy(update={"ablation": ()})})
-    assert evaluation.ablation(study, profile).empty
+def test_scores_by_class_are_of_the_slices_of_that_class(study):
+    """With the masks of the gliomas emptied, theirs alone become zero."""
+    path = study.test_masks("resnet50")
+    original = path.read_bytes()
+    masks = np.load(path)
+    index = Dataset(study).index
+    masks[(index[index["split"] == "test"]["label"] == "glioma").to_numpy()] = 0
+    try:
+        with atomic(path) as temporary:
+            np.save(temporary, masks)
+        heads = evaluation.segmentation_by(study, PROFILE, "resnet50").set_index(["by", "value"])["dice"]
+    finally:
+        path.write_bytes(original)
+    assert heads["class", "glioma"] == 0 and heads["class", "meningioma"] > 0.5 < heads["class", "pituitary"]
 
 
 def test_architectures_join_profile_network_and_training(study):

@@ -13,7 +13,7 @@ from matplotlib.contour import ContourSet
 from PIL import Image
 
 from xai import plots
-from xai.leakage import CONDITIONS
+from xai.leakage import CONDITIONS, design_example
 from xai.metrics.classification import expected_calibration_error, roc_curves
 from xai.paths import LABELS, METHODS, PLANES, Study
 from xai.plotting.base import LABEL_COLOURS
@@ -412,7 +412,7 @@ def test_shortcut_draws_scores_and_intervals_in_the_order_of_the_table():
 
 
 def test_leakage_design_deals_as_the_study_does():
-    figure = plots.plot_leakage_design()
+    figure = plots.plot_leakage_design(*design_example())
     by_patient, by_slice = figure.axes
     colours = []
     for axes in (by_patient, by_slice):
@@ -493,7 +493,7 @@ def smallest_text(figure):
         lambda: plots.plot_masks(slice_table()),
         lambda: plots.plot_shortcut(shortcut_scores()),
         lambda: plots.plot_leakage(*leakage_scores()),
-        plots.plot_leakage_design,
+        lambda: plots.plot_leakage_design(*design_example()),
     ],
 )
 def test_text_is_readable_on_a_page_700_pixels_wide(draw):

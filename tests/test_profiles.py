@@ -22,7 +22,7 @@ def _load(tmp_path, text: str | bytes, **data) -> Profile:
     return load_profile(path, **data)
 
 
-@pytest.mark.parametrize(("name", "size", "source"), [("smoke", 75, "phantom"), ("quick", 80, "phantom"), ("cpu", 128, "folder"), ("paper", 224, "folder")])
+@pytest.mark.parametrize(("name", "size", "source"), [("smoke", 75, "phantom"), ("quick", 80, "phantom"), ("cpu", 96, "folder"), ("paper", 224, "folder")])
 def test_shipped_profiles_load(name, size, source):
     profile = load_profile(SHIPPED / f"{name}.yaml", root="data" if source == "folder" else None)
     assert (profile.data.image_size, profile.data.source) == (size, source)

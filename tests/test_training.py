@@ -15,7 +15,8 @@ from xai.data.dataset import Dataset
 from xai.paths import LABELS
 from xai.profiles import Profile
 from xai.training import (
-    Batches, MaskDice, build, class_weights, compiled, describe, fingerprint, fit, load, make_augmentation, mask_loss, predict,
+    Batches, MaskDice, _code, build, class_weights, compiled, describe, fingerprint, fit, load, make_augmentation, mask_loss, predict,
+    smoothed_cross_entropy,
 )  # fmt: skip
 
 ARCHITECTURE = "vgg16"  # the one of the nine with the fewest operations: the quickest on tiny images
@@ -67,6 +68,15 @@ def test_mask_loss_against_probabilities():
     entropy = -(truth * np.log(p) + (1 - truth) * np.log(1 - p)).mean(axis=(1, 2, 3))
     dice = (2 * (p * truth).sum(axis=(1, 2, 3)) + 1) / ((p + truth).sum(axis=(1, 2, 3)) + 1)
     assert keras.ops.convert_to_numpy(mask_loss(truth, logits)) == pytest.approx(entropy + 1 - dice, rel=1e-5)
+
+
+def test_smoothed_cross_entropy_by_hand():
+    """Logits 0, 0, ln 2 are probabilities 1/4, 1/4, 1/2; with smoothing 0.3 the class gets 0.8 and the others 0.1 each."""
+    logits = np.log([[1.0, 1.0, 2.0]]).repeat(2, axis=0).astype(np.float32)
+    plain = keras.ops.convert_to_numpy(smoothed_cross_entropy(0.0)(np.array([2, 0]), logits))
+    assert plain == pytest.approx([np.log(2), np.log(4)])
+    smooth = keras.ops.convert_to_numpy(smoothed_cross_entropy(0.3)(np.array([[2], [0]]), logits))
+    assert smooth == pytest.approx([0.8 * np.log(2) + 0.2 * np.log(4), 0.9 * np.log(4) + 0.1 * np.log(2)])
 
 
 def test_mask_dice_by_hand():
@@ -155,10 +165,10 @@ def corner_masks(count: int) -> np.ndarray:
 
 def test_augmentation_moves_image_and_mask_together(augmentation):
     masks = corner_masks(24)
-    images, moved = augmentation(5)(masks * 200, masks)
+    images, moved = augmentation(5)(masks * 200, masks, np.zeros(24, bool))
     assert images.dtype == moved.dtype == np.float32 and images.shape == moved.shape == masks.shape
     assert set(np.unique(moved)) == {0.0, 1.0} and images.min() >= 0 and images.max() <= 255
-    bright = images > 100  # gain and lift move the background by at most 12 and the tumour by at most 42
+    bright = images > 75  # gamma, gain and lift leave the background below 13 and the tumour above 110; interpolation lies between
     dice = 2 * (bright & (moved > 0)).sum(axis=(1, 2, 3)) / (bright.sum(axis=(1, 2, 3)) + moved.sum(axis=(1, 2, 3)))
     assert dice.mean() > 0.92 and dice.min() > 0.8  # below one by the nearest-pixel rounding along the outline of thin arms
     still = 2 * (masks * moved).sum(axis=(1, 2, 3)) / (masks.sum(axis=(1, 2, 3)) + moved.sum(axis=(1, 2, 3)))
@@ -166,10 +176,35 @@ def test_augmentation_moves_image_and_mask_together(augmentation):
     assert len({image.tobytes() for image in moved}) > 20, "all slices of a batch moved alike"
 
 
-def test_augmentation_never_flips_or_turns_far(augmentation):
+def test_augmentation_flips_only_what_may_be_flipped(augmentation):
+    """The L lies in the left half; mirrored it lies in the right one, image and mask together."""
+    masks = corner_masks(64)
+    may_flip = np.arange(64) % 2 == 0
+    images, moved = augmentation(12)(masks * 200, masks, may_flip)
+    right = np.array([np.nonzero(mask[..., 0])[1].mean() > 32 for mask in moved])
+    bright = np.array([np.nonzero(image[..., 0] > 75)[1].mean() > 32 for image in images])
+    assert np.array_equal(right, bright) and not right[~may_flip].any()
+    assert 8 <= right[may_flip].sum() <= 24  # of 32, each with probability one half
+
+
+def test_batches_flip_axial_and_coronal_slices_alone(study):
+    dataset = Dataset(study)
+    dataset.index["plane"] = np.resize(["axial", "coronal", "sagittal", "unknown"], len(dataset.index))
+    seen = []
+
+    def augment(images, masks, may_flip):
+        seen.append(may_flip)
+        return images, masks
+
+    rows = np.array([3, 0, 2, 1])
+    Batches(dataset, rows, batch_size=4, heads=("segmentation",), augment=augment)[0]
+    assert seen[0].tolist() == [False, True, False, True]
+
+
+def test_augmentation_never_turns_far_or_stands_heads_on_their_top(augmentation):
     """The long arm stays on the left and runs down, the short arm goes right from its lower end."""
     masks = corner_masks(64)
-    _, moved = augmentation(11)(masks * 200, masks)
+    _, moved = augmentation(11)(masks * 200, masks, np.zeros(64, bool))
     for mask in moved[..., 0]:
         rows, columns = np.nonzero(mask)
         upper, lower = columns[rows < np.quantile(rows, 0.3)], columns[rows > np.quantile(rows, 0.7)]
@@ -179,7 +214,7 @@ def test_augmentation_never_flips_or_turns_far(augmentation):
 
 def test_augmentation_is_reproduced_by_its_seed(augmentation):
     masks = corner_masks(4)
-    first, second, other = (augmentation(seed)(masks * 200, masks) for seed in (1, 1, 2))
+    first, second, other = (augmentation(seed)(masks * 200, masks, np.ones(4, bool)) for seed in (1, 1, 2))
     assert all(np.array_equal(a, b) for a, b in zip(first, second))
     assert not np.array_equal(first[1], other[1])
 
@@ -283,6 +318,92 @@ def test_changed_parameter_trains_again(history, study, tmp_path):
         shutil.rmtree(tmp_path / "changed")
 
 
+def test_more_cycles_go_on_from_the_best_weights_of_a_finished_run(history, study, tmp_path):
+    """The first two epochs stay as they were; the third starts a new warm-up from the kept weights, not from the last ones."""
+    shutil.copytree(study.root, tmp_path / "more")
+    more = type(study)(tmp_path / "more")
+    try:
+        kept = weight_file_values(more.weights(ARCHITECTURE))
+        # A rate of zero in the second cycle would show where it starts; the smallest allowed one comes near.
+        result = fit(more, profile_with(cycles=2), ARCHITECTURE)
+        assert list(result["epoch"]) == [1, 2, 3, 4]
+        pd.testing.assert_frame_equal(result.iloc[:2], history, check_dtype=False)
+        state = json.loads((more.model(ARCHITECTURE) / "state.json").read_text())
+        assert state["done"] == 2 and state["epoch"] == 4 and state["best"] >= history["val_score"].max()
+        again = fit(more, profile_with(cycles=2), ARCHITECTURE)
+        pd.testing.assert_frame_equal(again, result, check_dtype=False)
+        assert len(fit(more, profile_with(cycles=1), ARCHITECTURE)) == 4, "fewer cycles than were run are no reason to start again"
+        if state["best_epoch"] <= 2:
+            assert all(np.array_equal(values, kept[name]) for name, values in weight_file_values(more.weights(ARCHITECTURE)).items())
+    finally:
+        shutil.rmtree(tmp_path / "more")
+
+
+def test_a_new_cycle_starts_from_the_best_weights(study, tmp_path, monkeypatch):
+    """Seen in the weights themselves at the start of epoch 2, the first of the second cycle."""
+    shutil.copytree(study.data, tmp_path / "cycle" / "data")
+    other = type(study)(tmp_path / "cycle")
+    starts = []
+    plain_fit = keras.Model.fit
+
+    def watched(model, *arguments, **keywords):
+        starts.append(([np.array(v) for v in model.get_weights()], int(keras.ops.convert_to_numpy(model.optimizer.iterations))))
+        return plain_fit(model, *arguments, **keywords)
+
+    monkeypatch.setattr(keras.Model, "fit", watched)
+    try:
+        profile = profile_with(epochs=1, cycles=2, batch_size=12, augment=False, run_eagerly=True)
+        fit(other, profile.model_copy(update={"training": profile.training.model_copy(update={"cycles": 1})}), ARCHITECTURE)
+        kept = load(other, profile, ARCHITECTURE).get_weights()
+        fit(other, profile, ARCHITECTURE)
+        weights, steps = starts[1]
+        assert len(starts) == 2 and steps == 0, "the optimiser is a fresh one"
+        assert all(np.array_equal(a, b) for a, b in zip(weights, kept)) and not all(np.array_equal(a, b) for a, b in zip(weights, starts[0][0]))
+    finally:
+        shutil.rmtree(tmp_path / "cycle")
+
+
+def test_mixed_precision_trains_in_it_and_is_loaded_without(study, tmp_path):
+    profile = profile_with(precision="mixed_bfloat16", epochs=1, batch_size=12, augment=False, run_eagerly=True)
+    model = build(profile, ARCHITECTURE)
+    assert keras.config.dtype_policy().name == "float32", "the policy of the process is put back"
+    assert model.get_layer("block3_conv1").compute_dtype == "bfloat16" and model.get_layer("block3_conv1").kernel.dtype == "float32"
+    assert {str(output.dtype) for output in model.output.values()} == {"float32"}, "losses are computed in single precision"
+    own = profile_with(precision="mixed_bfloat16", precisions={ARCHITECTURE: "float32"})
+    assert build(own, ARCHITECTURE).get_layer("block3_conv1").compute_dtype == "float32"
+    shutil.copytree(study.data, tmp_path / "mixed" / "data")
+    mixed = type(study)(tmp_path / "mixed")
+    try:
+        assert np.isfinite(fit(mixed, profile, ARCHITECTURE)["loss"]).all()
+        assert load(mixed, profile, ARCHITECTURE).get_layer("block3_conv1").compute_dtype == "float32"
+    finally:
+        shutil.rmtree(tmp_path / "mixed")
+
+
+def test_a_network_with_published_encoder_weights_is_loaded_with_their_input_scaling(study, tmp_path):
+    """VGG's published weights expect channel means taken off; loaded without them, the same weights say something else."""
+    encoder = keras.applications.VGG16(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3))
+    encoder.save_weights(tmp_path / "encoder.weights.h5")
+    profile = profile_with(encoder_weights=str(tmp_path / "encoder.weights.h5"))
+    model = build(profile, ARCHITECTURE)
+    other = type(study)(tmp_path / "published")
+    other.weights(ARCHITECTURE).parent.mkdir(parents=True)
+    model.save_weights(other.weights(ARCHITECTURE))
+    (tmp_path / "encoder.weights.h5").unlink()  # not needed any more once the network was trained
+    images = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 1)).astype(np.float32)
+    expected, found = (net(images, training=False)["classification"] for net in (model, load(other, profile, ARCHITECTURE)))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert np.abs(np.asarray(load(other, profile_with(), ARCHITECTURE)(images, training=False)["classification"]) - expected).max() > 1e-3
+
+
+def test_comments_and_docstrings_are_not_what_a_module_does(tmp_path):
+    first, second, third = (tmp_path / f"{name}.py" for name in "abc")
+    first.write_text('"""One."""\n\ndef f(x):\n    """Says."""\n    return x + 1  # adds\n\nclass C:\n    """Only this."""\n')
+    second.write_text('def f(x):\n\n    # why\n    return (x\n            + 1)\n\nclass C:\n    """Other."""\n')
+    third.write_text("def f(x):\n    return x + 2\n\nclass C:\n    pass\n")
+    assert _code(first) == _code(second) != _code(third)
+
+
 def test_divergence_is_one_sentence_and_leaves_no_weights(study):
     """A weight of 10^38 for the mask loss overflows in the first step, as a learning rate far too high does later."""
     with pytest.raises(ValueError, match=r"^vgg19 diverged in epoch 1: .*lower `training.learning_rates.vgg19`"):
@@ -292,11 +413,18 @@ def test_divergence_is_one_sentence_and_leaves_no_weights(study):
 
 @pytest.mark.parametrize("change", [
     {"seed": 4}, {"image_size": 48}, {"epochs": 3}, {"learning_rate": 1e-4}, {"segmentation_weight": 1.0}, {"augment": False},
-    {"dropout": 0.5}, {"batch_norm_momentum": 0.9},
+    {"dropout": 0.5}, {"batch_norm_momentum": 0.9}, {"precision": "mixed_bfloat16"}, {"label_smoothing": 0.1}, {"weight_decay": 0.1},
+    {"learning_rates": {ARCHITECTURE: 1e-4}}, {"precisions": {ARCHITECTURE: "mixed_bfloat16"}},
 ])  # fmt: skip
 def test_fingerprint_sees_what_decides_a_training(study, change):
     base = fingerprint(study, profile_with(), ARCHITECTURE, "hybrid")
     assert fingerprint(study, profile_with(**change), ARCHITECTURE, "hybrid") != base
+
+
+@pytest.mark.parametrize("change", [{"cycles": 3}, {"learning_rates": {"xception": 1e-4}}, {"precisions": {"xception": "mixed_bfloat16"}}, {"ablation_seeds": 2}])
+def test_fingerprint_ignores_what_other_networks_are_told_and_how_long_it_goes_on(study, change):
+    base = fingerprint(study, profile_with(), ARCHITECTURE, "hybrid")
+    assert fingerprint(study, profile_with(**change), ARCHITECTURE, "hybrid") == base
 
 
 def test_fingerprint_sees_architecture_variant_and_data(study, tmp_path):

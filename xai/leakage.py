@@ -17,11 +17,14 @@ import numpy as np
 import pandas as pd
 
 from xai.data.dataset import Dataset
+from xai.metrics.intervals import patient_interval
+from xai.metrics.overlap import dice
 from xai.paths import LABELS, Study, StudyError, atomic
 from xai.profiles import Profile
 
 CONDITIONS = ("by_patient", "by_slice")
 UNUSED = "unused"  # the split of slices that a condition leaves out
+EXAMPLE_SEED = 3
 
 
 def evaluation_rows(index: pd.DataFrame, *, seed: int) -> np.ndarray:
@@ -73,6 +76,22 @@ def condition_splits(index: pd.DataFrame, condition: str, *, evaluation: np.ndar
         wanted = int(((split == "train") & (label == name)).sum())
         result[generator.permutation(pool)[:wanted]] = "train"
     return result
+
+
+def design_example() -> tuple[list[str], dict[str, np.ndarray]]:
+    """Six patients with four slices each, dealt as the study's own: for a drawing of the design.
+
+    Returns
+    -------
+    groups, splits
+        The split of each patient (6,), and for each condition the split of every slice, (6, 4).
+    """
+    groups = ["train", "train", "train", "validation", "test", "test"]
+    slices = [(number, group, LABELS[0]) for number, group in enumerate(groups) for _ in range(4)]
+    index = pd.DataFrame(slices, columns=["patient", "split", "label"])
+    evaluation = evaluation_rows(index, seed=EXAMPLE_SEED)
+    deal = {condition: condition_splits(index, condition, evaluation=evaluation, seed=EXAMPLE_SEED) for condition in CONDITIONS}
+    return groups, {condition: splits.reshape(len(groups), 4) for condition, splits in deal.items()}
 
 
 def seeds_of(profile: Profile) -> list[int]:
@@ -180,8 +199,6 @@ def leakage_gap(study: Study, profile: Profile) -> pd.DataFrame:
 
 def _slice_scores(study: Study, profile: Profile) -> pd.DataFrame:
     """condition, seed, id, patient, accuracy (0 or 1) and dice of every evaluation slice under every training."""
-    from xai.metrics.overlap import dice
-
     architecture = _architecture(profile)
     parts = []
     for seed in seeds_of(profile):
@@ -202,8 +219,6 @@ def _slice_scores(study: Study, profile: Profile) -> pd.DataFrame:
 
 def _scores(slices: pd.DataFrame, columns: tuple[str, ...], profile: Profile) -> dict[str, float]:
     """Means over slices with intervals over patients."""
-    from xai.evaluation import patient_interval
-
     result: dict[str, float] = {}
     for column in columns:
         values = slices[column].to_numpy(float)

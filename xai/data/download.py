@@ -104,14 +104,13 @@ def _bring(url: str, output_file: str, _store, *, part: Path, checksum: str | No
 
 def _complete(url: str, part: Path, attempts: int, pause_seconds: float) -> bool:
     """Fetch what `part` lacks; True if it holds the bytes of several answers."""
-    continued, problem = False, ""
+    problem = ""
     for attempt in range(attempts):
         if attempt:
             time.sleep(pause_seconds * 2 ** (attempt - 1))
         try:
             with requests.get(url, headers=_range(part), stream=True, timeout=TIMEOUT_SECONDS) as answer:
-                continued |= _take(answer, url, part)
-            return continued
+                return _take(answer, url, part)
         except _Again as again:
             problem = str(again)
         except (requests.ConnectionError, requests.Timeout) as error:

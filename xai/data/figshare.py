@@ -179,7 +179,7 @@ def _check_numbers(root: Path, members: dict[int, str], bad: set[int], folds: li
         with keeping(skipped):
             raise StudyError(
                 f"{root} lacks {_spans(missing)} of the slices 1.mat to {len(folds)}.mat{hint}; download what is missing again, "
-                "or leave bad slices out by skip_bad."
+                "or set `data.skip_bad` to leave out what is bad or missing."
             )
 
 

@@ -281,7 +281,7 @@ def _missing(text: str, claims: list[Claim], findings: Findings) -> tuple[tuple[
     expected = {
         "class": "prediction.label" in stated,
         "class probability": f"prediction.probabilities.{label}" in stated,
-        "plane": "plane" in stated,
+        "plane": findings.plane == "unknown" or "plane" in stated,
         "modality": "modality" in stated,
         "network": "model" in stated,
         "saliency method": "cam_method" in stated,

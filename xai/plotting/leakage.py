@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from xai.leakage import CONDITIONS, UNUSED, condition_splits, evaluation_rows
 from xai.plotting.base import BLUE, GREY, INK, LIGHT, ORANGE, SKY, WIDTH, StudyFigure, styled
 
 CONDITION_NAMES = {"by_patient": "by patient", "by_slice": "by slice"}
@@ -16,23 +17,25 @@ ROLES = {  # split -> face, edge, letter, what it is
     "train": (BLUE, BLUE, "", "trains"),
     "validation": (LIGHT, GREY, "", "chooses the epoch"),
     "test": (ORANGE, ORANGE, "?", "is judged"),
-    UNUSED: ("white", GREY, "", "left out"),
+    "unused": ("white", GREY, "", "left out"),
 }
-TOY = {"A": "train", "B": "train", "C": "train", "D": "validation", "E": "test", "F": "test"}  # four slices each
-SEED = 3
 
 
 @styled
-def plot_leakage_design() -> Figure:
-    """Where the slices of six patients go under either condition, dealt by the code that deals the study's own slices."""
-    slices = [(patient, split, "glioma") for patient, split in TOY.items() for _ in range(4)]
-    index = pd.DataFrame(slices, columns=["patient", "split", "label"])
-    evaluation = evaluation_rows(index, seed=SEED)
-    figure = StudyFigure(figsize=(WIDTH, 3.15))
-    for axes, condition in zip(figure.subplots(1, 2), CONDITIONS):
-        splits = condition_splits(index, condition, evaluation=evaluation, seed=SEED)
-        _draw_company(axes, splits.reshape(len(TOY), 4))
-        axes.set_title(f"{CONDITION_NAMES[condition]}: {(splits == 'train').sum()} slices train", fontsize=10, weight="bold")
+def plot_leakage_design(groups: Sequence[str], splits: Mapping[str, np.ndarray]) -> Figure:
+    """Where the slices of a few patients go under either condition.
+
+    Parameters
+    ----------
+    groups : sequence of str
+        The split of each patient in the study, patients of one split together.
+    splits : mapping of condition -> array (patients, slices)
+        The split of every slice under ``by_patient`` and ``by_slice``.
+    """
+    figure = StudyFigure(figsize=(WIDTH, 0.75 + 0.4 * len(groups)))
+    for axes, condition in zip(figure.subplots(1, 2), CONDITION_NAMES):
+        _draw_company(axes, list(groups), splits[condition])
+        axes.set_title(f"{CONDITION_NAMES[condition]}: {(splits[condition] == 'train').sum()} slices train", fontsize=10, weight="bold")
     handles = [FancyBboxPatch((0, 0), 1, 1, facecolor=face, edgecolor=edge, linestyle=_line(split), label=name)
                for split, (face, edge, _, name) in ROLES.items()]  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=4, handlelength=1.2, handleheight=1.2)
@@ -74,26 +77,25 @@ def plot_leakage(table: pd.DataFrame, gap: pd.DataFrame) -> Figure:
 
 
 def _line(split: str) -> str:
-    return "--" if split == UNUSED else "-"
+    return "--" if split == "unused" else "-"
 
 
-def _draw_company(axes: Axes, splits: np.ndarray) -> None:
+def _draw_company(axes: Axes, groups: list[str], splits: np.ndarray) -> None:
     """A row of squares per patient, coloured by what its slices are for; (patients, slices)."""
-    groups = list(TOY.values())
     offset = np.cumsum([0.0, *(0.28 if groups[n] != groups[n - 1] else 0.0 for n in range(1, len(groups)))])
-    for number, (patient, row) in enumerate(zip(TOY, splits)):
+    for number, row in enumerate(splits):
         y = -number - offset[number]
-        axes.text(-0.25, y + 0.4, f"patient {patient}", ha="right", va="center", fontsize=9)
+        axes.text(-0.25, y + 0.4, f"patient {chr(ord('A') + number)}", ha="right", va="center", fontsize=9)
         for column, split in enumerate(row):
             face, edge, letter, _ = ROLES[split]
             axes.add_patch(FancyBboxPatch((column + 0.12, y + 0.08), 0.64, 0.64, boxstyle="round,pad=0.06", facecolor=face,
                                           edgecolor=edge, linestyle=_line(split), lw=1))  # fmt: skip
             axes.text(column + 0.44, y + 0.38, letter, ha="center", va="center", color="white", weight="bold", fontsize=10)
     names = {"train": "training\npatients", "validation": "validation", "test": "test\npatients"}
-    for split, name in names.items():
+    for split in dict.fromkeys(groups):
         rows = [-n - offset[n] + 0.4 for n, group in enumerate(groups) if group == split]
-        axes.text(4.25, np.mean(rows), name, va="center", fontsize=9, color=GREY)
-    axes.set(xlim=(-1.9, 6.0), ylim=(-len(TOY) - offset[-1] + 0.95, 1.0), aspect="equal")
+        axes.text(4.25, np.mean(rows), names[split], va="center", fontsize=9, color=GREY)
+    axes.set(xlim=(-1.9, 6.0), ylim=(-len(groups) - offset[-1] + 0.95, 1.0), aspect="equal")
     axes.set_axis_off()
 
 
@@ -102,12 +104,12 @@ def _paired(axes: Axes, table: pd.DataFrame, measure: str) -> None:
     seeds = list(dict.fromkeys(table["seed"]))
     for number, seed in enumerate(seeds):
         shift = 0.1 * (number - (len(seeds) - 1) / 2)
-        own = table[table["seed"] == seed].set_index("condition").loc[list(CONDITIONS)]
+        own = table[table["seed"] == seed].set_index("condition").loc[list(CONDITION_NAMES)]
         places = np.arange(2) + shift
         axes.plot(places, own[measure], color=GREY, lw=1.1, zorder=1)
         axes.vlines(places, own[f"{measure}_low"], own[f"{measure}_high"], colors=[BLUE, ORANGE], alpha=0.45, lw=3, zorder=2)
         axes.scatter(places, own[measure], s=30, color=(BLUE, ORANGE), zorder=3)
-    axes.set_xticks([0, 1], [CONDITION_NAMES[condition] for condition in CONDITIONS])
+    axes.set_xticks([0, 1], list(CONDITION_NAMES.values()))
     axes.set(xlim=(-0.5, 1.5))
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="y")

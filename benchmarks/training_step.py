@@ -1,0 +1,128 @@
+"""What does the second head cost, and does training wait for data?
+
+    python benchmarks/training_step.py                              # the nine at 96 px
+    python benchmarks/training_step.py efficientnetb0 --image-size 224 --precision mixed_bfloat16
+
+Three steps of each network take turns in one process, so that whatever else the machine does hits all of them alike: the encoder with a
+linear classifier, as keras.applications gives it; ours with the class head alone; and the hybrid. Then the hybrid is fitted in turns on a
+prepared store with augmentation and on a batch in memory; what the first takes longer is the time it waited for data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+from xai import training
+from xai.batches import Batches, class_weights, make_augmentation
+from xai.data.dataset import Dataset, Slice, prepare
+from xai.models import ARCHITECTURES
+from xai.paths import LABELS, PLANES, Study
+from xai.profiles import NINE, Profile
+
+
+def plain_classifier(architecture: str, size: int, precision: str) -> keras.Model:
+    """The published encoder with pooling and a linear layer: what the hybrid's class head costs without us."""
+    keras.config.set_dtype_policy(precision)
+    encoder = getattr(keras.applications, ARCHITECTURES[architecture].application)(include_top=False, weights=None, input_shape=(size, size, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(encoder.output)
+    model = keras.Model(encoder.input, keras.layers.Dense(len(LABELS), dtype="float32")(pooled))
+    keras.config.set_dtype_policy("float32")
+    model.compile(keras.optimizers.AdamW(1e-4, clipnorm=1.0), keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+    return model
+
+
+def steps_of(architecture: str, profile: Profile, precision: str):
+    """Name -> a function that runs one training step on a batch in memory."""
+    size, count = profile.data.image_size, profile.training.batch_size
+    draw = np.random.default_rng(0)
+    grey = (draw.random((count, size, size, 1)) * 255).astype(np.float32)
+    targets = {"classification": draw.integers(0, 3, count), "segmentation": (draw.random((count, size, size, 1)) > 0.9).astype(np.float32)}
+    plain = plain_classifier(architecture, size, precision)
+    steps = {"plain classifier": lambda: plain.train_on_batch(np.repeat(grey, 3, axis=-1), targets["classification"])}
+    for variant in ("classification_only", "hybrid"):
+        model = training.compiled(training.build(profile, architecture, variant), profile, architecture, 1000)
+        own = {head: targets[head] for head in model.output_names_in_order}
+        steps[variant] = lambda model=model, own=own: model.train_on_batch(grey, own)
+    return steps
+
+
+def alternate(steps: dict, rounds: int) -> dict[str, float]:
+    """Median seconds of each step, taken in turns after two warm-up rounds."""
+    seconds = {name: [] for name in steps}
+    for turn in range(rounds + 2):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if turn >= 2:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: float(np.median(values)) for name, values in seconds.items()}
+
+
+class InMemory(keras.utils.PyDataset):
+    """The first batch of another dataset again and again: a source that never makes a step wait."""
+
+    def __init__(self, data: Batches) -> None:
+        super().__init__()
+        self.batch, self.length = data[0], len(data)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, number: int):
+        return self.batch
+
+
+def waiting_share(architecture: str, profile: Profile, batches: int, rounds: int = 3) -> float:
+    """Share of an epoch that goes to waiting for data: how much longer it takes from the store, with augmentation, than from memory."""
+    size, count = profile.data.image_size, profile.training.batch_size * batches
+    with tempfile.TemporaryDirectory() as folder:
+        study = Study(Path(folder) / "study")
+        draw = np.random.default_rng(0)
+        slices = (
+            Slice(f"s{n}", draw.integers(0, 255, (size, size)).astype(np.uint8), np.pad(np.ones((9, 9), np.uint8), ((20, size - 29), (n % 40, size - 9 - n % 40))),
+                  LABELS[n % 3], f"p{n}", PLANES[n % 3]) for n in range(count)
+        )  # fmt: skip
+        prepare(study, slices, count=count, image_size=size, source="benchmark", assign_splits=lambda index: ["train"] * len(index))
+        dataset = Dataset(study)
+        rows = dataset.rows("train")
+        model = training.compiled(training.build(profile, architecture), profile, architecture, count)
+        stored = Batches(dataset, rows, batch_size=profile.training.batch_size, heads=model.output_names_in_order,
+                         weights=class_weights(dataset.labels(rows)), augment=make_augmentation(0), shuffle_seed=[0, 0])  # fmt: skip
+        sources = {"store": stored, "memory": InMemory(stored)}
+        seconds = alternate({name: lambda data=data: model.fit(data, epochs=1, verbose=0, shuffle=False) for name, data in sources.items()}, rounds)
+    return 1 - seconds["memory"] / seconds["store"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("architectures", nargs="*", help="default: all nine")
+    parser.add_argument("--image-size", type=int, default=96)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--batches", type=int, default=20, help="batches fitted to see how long training waits")
+    options = parser.parse_args()
+    training.limit_threads()
+    print(f"{'network':<20} {'slices/s':>9} {'class head / plain':>19} {'hybrid / plain':>15} {'waiting %':>10}")
+    for architecture in options.architectures or NINE:
+        settings = {"batch_size": options.batch_size, "precision": options.precision, "architectures": [architecture]}
+        profile = Profile(data={"image_size": options.image_size}, training=settings)
+        keras.backend.clear_session()
+        seconds = alternate(steps_of(architecture, profile, options.precision), options.rounds)
+        waiting = 100 * waiting_share(architecture, profile, options.batches)
+        plain = seconds["plain classifier"]
+        print(f"{architecture:<20} {options.batch_size / seconds['hybrid']:9.1f} {seconds['classification_only'] / plain:19.2f} "
+              f"{seconds['hybrid'] / plain:15.2f} {waiting:10.1f}", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
