@@ -81,7 +81,7 @@ rule prepare:
 rule chapter_data:
     message: "chapter 1: data"
     input:
-        modules("data", "plots", "plotting", "tables"),
+        modules("data", "metrics/classification", "plots", "plotting", "tables"),
         notebook="notebooks/01_data.md",
         data=study.index,
     output:

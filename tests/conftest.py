@@ -61,6 +61,9 @@ def edit_index(root: Path, change: Callable[[pd.DataFrame], pd.DataFrame | None]
     (index if changed is None else changed).to_csv(root / "index.csv", index=False)
 
 
+PROGRESS = ("preparing slices:", "checking slices:", "downloading ")  # bars, not sentences
+
+
 def run_module(module: str, *arguments: object) -> tuple[int, list[str]]:
     """Run ``python -m module``; its exit code and the lines on stderr without progress bars."""
     done = subprocess.run(
@@ -68,7 +71,7 @@ def run_module(module: str, *arguments: object) -> tuple[int, list[str]]:
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}, check=False,
     )  # fmt: skip
     assert done.stdout == ""
-    lines = [line for line in re.split(r"[\r\n]+", done.stderr) if line.strip() and not line.startswith("preparing slices:")]
+    lines = [line for line in re.split(r"[\r\n]+", done.stderr) if line.strip() and not line.startswith(PROGRESS)]
     return done.returncode, lines
 
 

@@ -15,7 +15,7 @@ NAMES = {
     "inceptionv3": "InceptionV3", "densenet121": "DenseNet121", "efficientnetb0": "EfficientNetB0",
     "inceptionresnetv2": "InceptionResNetV2", "gradcam": "Grad-CAM", "gradcampp": "Grad-CAM++", "scorecam": "Score-CAM",
     "template": "Template", "smollm2": "SmolLM2", "llama": "LLaMA", "grok3": "Grok 3", "mistral": "Mistral",
-    "hybrid": "both heads", "classification_only": "class head alone", "segmentation_only": "mask head alone",
+    "by_patient": "by patient", "by_slice": "by slice", "dice": "Dice", "hybrid": "both heads", "classification_only": "class head alone", "segmentation_only": "mask head alone",
 }  # fmt: skip
 HEADERS = {
     "architecture": "Network", "f1": "F1", "auc": "AUC", "ece": "Calibration error", "dice": "Dice", "iou": "IoU", "hd95": "HD95 (px)",

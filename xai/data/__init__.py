@@ -10,6 +10,7 @@ from xai.data.source import check_source, prepare_source
 from xai.data.split import split_by_patient
 
 __all__ = [
-    "Dataset", "PhantomSlice", "Slice", "audit", "check_folder", "class_plane_table", "dataset_table",
-    "check_source", "make_phantom", "prepare", "prepare_source", "read_folder", "split_by_patient", "tumour_places",
+    "Dataset", "PhantomSlice", "Slice", "audit", "check_brisc", "check_figshare", "check_folder", "check_source", "class_plane_table",
+    "dataset_table", "make_phantom", "prepare", "prepare_source", "read_brisc", "read_figshare", "read_folder", "split_by_patient",
+    "tumour_places",
 ]  # fmt: skip
