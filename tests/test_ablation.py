@@ -137,3 +137,6 @@ def test_cam_overlap_is_that_of_the_percentile_best_on_validation(study):
     stamp = (weights.parent / "cam_overlap.csv").stat().st_mtime_ns
     ablation.cam_overlap(study, PROFILE, "vgg16", "classification_only")
     assert (weights.parent / "cam_overlap.csv").stat().st_mtime_ns == stamp
+    other = PROFILE.model_copy(update={"masks": PROFILE.masks.model_copy(update={"lowest_percentile": 90})})
+    assert ablation.cam_overlap(study, other, "vgg16", "classification_only")["gradcampp_dice"].to_numpy() == pytest.approx(
+        dice(masks("test", 90), truth["test"]), abs=1e-6), "another knob is another result"

@@ -117,8 +117,8 @@ def test_a_second_make_does_nothing(study):
     [
         ("xai/metrics/text.py", {"evaluation", "book"}),
         ("xai/atlas.py", {"atlas", "reports", "evaluation", "book"}),
-        ("xai/masks.py", {"thresholding", "atlas", "reports", "evaluation", "book"}),
-        ("xai/plots.py", {"chapter_data", "saliency", "thresholding", "atlas", "reports", "evaluation", "book"}),
+        ("xai/masks.py", {"second_head", "thresholding", "atlas", "reports", "evaluation", "book"}),
+        ("xai/plots.py", {"chapter_data", "leakage", "second_head", "saliency", "thresholding", "atlas", "reports", "evaluation", "book"}),
         ("book/index.md", {"book"}),
     ],
 )
@@ -139,7 +139,7 @@ def test_a_change_of_a_knob_runs_what_reads_it(study):
     text = path.read_text(encoding="utf-8")
     try:
         path.write_text(text.replace("opening_radius: 1", "opening_radius: 2"), encoding="utf-8")
-        assert jobs_of(study) == {"thresholding", "atlas", "reports", "evaluation", "book"}
+        assert jobs_of(study) == {"second_head", "thresholding", "atlas", "reports", "evaluation", "book"}
     finally:
         path.write_text(text, encoding="utf-8")
 
@@ -164,7 +164,7 @@ def papermill_alone(study: Path, chapter: str, *parameters: str) -> subprocess.C
     return subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], cwd=study, env=environment(study), capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("chapter", ["01_data", "04_thresholding", "05_atlas", "06_reports", "07_evaluation"])
+@pytest.mark.parametrize("chapter", ["01_data", "02_leakage", "02_second_head", "04_thresholding", "05_atlas", "06_reports", "07_evaluation"])
 def test_papermill_alone_runs_a_chapter(study, chapter):
     assert f"notebooks/{chapter}.md | papermill -" in (study / "notebooks" / f"{chapter}.md").read_text(encoding="utf-8")
     (study / "alone.ipynb").unlink(missing_ok=True)

@@ -5,13 +5,17 @@ Repeats with another seed are small studies of their own below ``ablation/``, wh
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
-from xai.data.dataset import Dataset, share_arrays
+from xai.data.dataset import Dataset, dataset_hash, share_arrays
 from xai.metrics import overlap
 from xai.metrics.intervals import patient_interval
-from xai.paths import LABELS, VARIANTS, Study, atomic
+from xai.paths import LABELS, VARIANTS, Study, atomic, write_text
 from xai.profiles import Profile, save_profile
 
 METHODS = ("gradcam", "gradcampp")  # Score-CAM would cost one forward pass per channel, slice and run
@@ -53,11 +57,12 @@ def cam_overlap(study: Study, profile: Profile, architecture: str, variant: str)
     Returns
     -------
     DataFrame
-        id, patient, and for each of `METHODS` <method>_dice and <method>_pointing (tolerance 0); ``attrs`` none.
+        id, patient, and for each of `METHODS` <method>_dice and <method>_pointing (tolerance 0).
     """
     path = study.model(architecture, variant) / "cam_overlap.csv"
     weights = study.need(study.weights(architecture, variant), f"02_training of {architecture}, variant {variant}")
-    if path.exists() and path.stat().st_mtime_ns >= weights.stat().st_mtime_ns:
+    mark, state = _fingerprint(study, profile, weights), path.with_suffix(".state")
+    if path.exists() and state.exists() and state.read_text() == mark:
         return pd.read_csv(path, dtype={"id": str, "patient": str}, keep_default_na=False)
     from xai.masks import refine, threshold
     from xai.saliency import Split, methods_for
@@ -83,6 +88,7 @@ def cam_overlap(study: Study, profile: Profile, architecture: str, variant: str)
         table[f"{method}_pointing"] = overlap.pointing_game(maps["test"][method], truths["test"])
     with atomic(path) as temporary:
         table.to_csv(temporary, index=False)
+    write_text(state, mark)
     return table
 
 
@@ -152,6 +158,14 @@ def gap_table(scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:
                       "hybrid": pair["hybrid"].mean(), "alone": pair[against].mean()}  # fmt: skip
             records.append(record | _with_interval("gap", pair["hybrid"] - pair[against], profile))
     return pd.DataFrame(records, columns=["architecture", "measure", "against", "hybrid", "alone", "gap", "gap_low", "gap_high"])
+
+
+def _fingerprint(study: Study, profile: Profile, weights: Path) -> str:
+    """SHA-256 of what decides the scores: weights, slices, parameters, and the code of heatmaps, masks and measures."""
+    saliency = profile.saliency.model_dump(include={"minimum_grid", "test_slices", "validation_slices"})
+    knobs = json.dumps([saliency, profile.masks.model_dump()], sort_keys=True)
+    code = [(Path(__file__).parent / name).read_bytes() for name in ("saliency.py", "masks.py", "models.py", "metrics/overlap.py")]
+    return hashlib.sha256(b"\0".join([weights.read_bytes(), dataset_hash(study).encode(), knobs.encode(), *code])).hexdigest()
 
 
 def _heatmaps(methods, dataset: Dataset, rows: np.ndarray) -> dict[str, np.ndarray]:

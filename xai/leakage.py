@@ -9,14 +9,11 @@ Each training is a small study of its own below ``leakage/``, whose arrays are h
 
 from __future__ import annotations
 
-import os
-import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from xai.data.dataset import Dataset
+from xai.data.dataset import Dataset, share_arrays
 from xai.metrics.intervals import patient_interval
 from xai.metrics.overlap import dice
 from xai.paths import LABELS, Study, StudyError, atomic
@@ -112,8 +109,7 @@ def prepare_condition(study: Study, profile: Profile, condition: str, seed: int)
     target = condition_study(study, condition, seed)
     index = _index(study, made_by="01_data")
     index["split"] = condition_splits(index, condition, evaluation=evaluation_rows(index, seed=profile.seed), seed=seed)
-    for source, link in ((study.images, target.images), (study.masks, target.masks)):
-        _link(source, link)
+    share_arrays(study, target)
     if not target.index.exists() or target.index.read_text(encoding="utf-8") != index.to_csv(index=False):
         with atomic(target.index) as temporary:
             temporary.write_text(index.to_csv(index=False), encoding="utf-8")
@@ -262,22 +258,6 @@ def _rows_by_patient(index: pd.DataFrame, split: str) -> list[tuple[str, np.ndar
     rows = np.flatnonzero((index["split"] == split).to_numpy())
     patients = index["patient"].to_numpy()[rows]
     return [(name, rows[patients == name]) for name in sorted(set(patients))]
-
-
-def _link(source: Path, link: Path) -> None:
-    """Make `link` the same file as `source`, or a copy of it where the file system knows no hard links."""
-    if link.exists():
-        ours, theirs = link.stat(), source.stat()
-        if os.path.samefile(source, link) or (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns):
-            return
-        link.unlink()
-    link.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, link)
-    except OSError:
-        with atomic(link) as temporary:
-            shutil.copyfile(source, temporary)
-            shutil.copystat(source, temporary)  # its time stamp tells a copy that has grown old
 
 
 def _predicted(study: Study, architecture: str) -> bool:
