@@ -135,7 +135,7 @@ def test_target_layer_respects_the_minimum_grid():
 def test_pretrained_scaling_is_that_of_keras(scaling, module):
     """Against the `preprocess_input` that belongs to each family of published weights."""
     image = keras.Input((8, 8, 3))
-    network = keras.Model(image, layers.Activation("linear")(_scale(image, scaling, pretrained=True)))
+    network = keras.Model(image, layers.Activation("linear")(_scale(image, scaling, weights="a file")))
     grey = np.repeat(np.random.default_rng(1).uniform(0, 255, (1, 8, 8, 1)).astype(np.float32), 3, axis=-1)
     expected = importlib.import_module(f"keras.applications.{module}").preprocess_input(grey.copy())
     np.testing.assert_allclose(value(network(grey)), expected, atol=2e-4)
@@ -165,6 +165,39 @@ def test_encoder_weights_from_a_file(architecture, module, tmp_path):
     expected = value(source(prepared, training=False))
     assert expected.std() > 0
     np.testing.assert_allclose(value(encoder_of(hybrid)(image, training=False)), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("architecture", "module"), [("efficientnetb0", "efficientnet"), ("vgg16", "vgg16"), ("densenet121", "densenet")])
+def test_imagenet_weights_do_what_they_do_in_keras(architecture, module, tmp_path, monkeypatch):
+    """Against the network that Keras builds around its own download, of which a file made here takes the place.
+
+    EfficientNet is built with a layer more there than without the download.
+    """
+    application = getattr(keras.applications, ARCHITECTURES[architecture].application)
+    source = application(include_top=False, weights=None, input_shape=(32, 32, 3))
+    draw = np.random.default_rng(3)
+    values = [w + draw.uniform(0, 0.02, w.shape).astype(w.dtype) for w in source.get_weights()]
+    for number, weight in enumerate(source.weights):  # the published normalisation
+        if weight.path.startswith("normalization"):
+            values[number] = {"mean": [0.485, 0.456, 0.406], "variance": [0.229, 0.224, 0.225], "count": 0}[weight.path.split("/")[1]]
+            values[number] = np.asarray(values[number], weight.dtype).reshape(weight.shape)
+    source.set_weights(values)
+    assert (architecture == "efficientnetb0") == any(np.isclose(np.ravel(w)[:1], 0.485).any() for w in source.get_weights() if w.size == 3)
+    source.save_weights(tmp_path / "published.weights.h5")
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *arguments, **keywords: str(tmp_path / "published.weights.h5"))
+    published = application(include_top=False, weights="imagenet", input_shape=(32, 32, 3))
+    hybrid = build_hybrid(architecture, image_size=32, encoder_weights="imagenet")
+    (tmp_path / "published.weights.h5").unlink()
+    later = build_hybrid(architecture, image_size=32, encoder_weights="imagenet", initialise=False)
+    hybrid.save_weights(tmp_path / "hybrid.weights.h5")
+    later.load_weights(tmp_path / "hybrid.weights.h5")
+    (tmp_path / "hybrid.weights.h5").unlink()
+    image = draw.uniform(0, 255, (1, 32, 32, 1)).astype(np.float32)
+    prepared = importlib.import_module(f"keras.applications.{module}").preprocess_input(np.repeat(image, 3, axis=-1))
+    expected = value(published(prepared, training=False))
+    assert expected.std() > 0
+    for model in (hybrid, later):
+        np.testing.assert_allclose(value(encoder_of(model)(image, training=False)), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
 def test_missing_weights_file_is_one_sentence():

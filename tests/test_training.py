@@ -1,8 +1,12 @@
 """Training: losses by hand, batches that pair what belongs together, and a kill that changes nothing."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -13,7 +17,7 @@ from small_study import SIZE, write_small_study
 
 from xai.data.dataset import Dataset
 from xai.paths import LABELS
-from xai.profiles import Profile
+from xai.profiles import Profile, save_profile
 from xai.training import (
     Batches, MaskDice, _code, build, class_weights, compiled, describe, fingerprint, fit, load, make_augmentation, mask_loss, predict,
     smoothed_cross_entropy,
@@ -295,6 +299,34 @@ def test_interrupted_training_continues_as_if_nothing_had_happened(history, stud
         assert not list(again.model(ARCHITECTURE).glob("checkpoint*")), "a finished training keeps no checkpoint"
     finally:
         shutil.rmtree(tmp_path / "again")
+
+
+def test_a_training_killed_in_the_middle_of_an_epoch_ends_with_the_same_weights(history, study, tmp_path):
+    """SIGKILL to another process as soon as it has reported its first epoch; weights agree to 2e-5 with those of the undisturbed run."""
+    shutil.copytree(study.data, tmp_path / "killed" / "data")
+    killed = type(study)(tmp_path / "killed")
+    save_profile(profile_with(), killed.profile)
+    script = f"from xai.paths import Study; from xai import profiles, training; s = Study({str(killed.root)!r}); training.fit(s, profiles.load_profile(s.profile), {ARCHITECTURE!r})"
+    try:
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment) as process:
+            for line in process.stdout:
+                if line.startswith("epoch 1/2"):
+                    # Its checkpoint is written after the line.
+                    state = killed.model(ARCHITECTURE) / "state.json"
+                    while not state.exists() and process.poll() is None:
+                        time.sleep(0.005)
+                    process.kill()
+                    break
+        assert process.returncode == -signal.SIGKILL
+        assert json.loads(state.read_text())["epoch"] == 1 and not killed.history(ARCHITECTURE).exists()
+        resumed = fit(killed, profile_with(), ARCHITECTURE)
+        pd.testing.assert_frame_equal(resumed.drop(columns="seconds"), history.drop(columns="seconds"), rtol=1e-4, check_dtype=False)
+        first, second = weight_file_values(study.weights(ARCHITECTURE)), weight_file_values(killed.weights(ARCHITECTURE))
+        for name in first:
+            np.testing.assert_allclose(second[name], first[name], atol=2e-5, err_msg=name)
+    finally:
+        shutil.rmtree(tmp_path / "killed")
 
 
 def test_finished_training_is_not_repeated(history, study):

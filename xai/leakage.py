@@ -9,7 +9,6 @@ Each training is a small study of its own below ``leakage/``, whose arrays are h
 
 from __future__ import annotations
 
-
 import numpy as np
 import pandas as pd
 

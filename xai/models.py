@@ -125,7 +125,8 @@ def build_hybrid(
     variant : {"hybrid", "classification_only", "segmentation_only"}
         Which heads the network has; the last two serve the ablation.
     encoder_weights : str, optional
-        None (random), "imagenet" (downloaded by Keras), or the path of a Keras weights file of the encoder.
+        None (random), "imagenet" (downloaded by Keras), or the path of a Keras weights file of the encoder, as
+        ``keras.applications`` builds it with ``include_top=False, weights=None``.
     initialise : bool
         False builds the same network without reading or downloading `encoder_weights`, for weights that are loaded afterwards.
     batch_norm_momentum : float, optional
@@ -154,10 +155,14 @@ def build_hybrid(
     keras.utils.set_random_seed(seed)
     image = keras.Input((image_size, image_size, 1), name="image")
     colour = layers.Concatenate(name="grey_to_rgb")([image, image, image])
-    scaled = _scale(colour, facts.scaling, pretrained=encoder_weights is not None)
-    encoder = getattr(keras.applications, facts.application)(
-        include_top=False, weights="imagenet" if encoder_weights == "imagenet" and initialise else None, input_tensor=scaled
-    )
+    scaled = _scale(colour, facts.scaling, weights=encoder_weights)
+    application = getattr(keras.applications, facts.application)
+    encoder = application(include_top=False, weights=None, input_tensor=scaled)
+    if encoder_weights == "imagenet" and initialise:
+        encoder.set_weights(application(include_top=False, weights="imagenet", input_shape=(image_size, image_size, 3)).get_weights())
+        for layer in encoder.layers:
+            if isinstance(layer, layers.Normalization):
+                layer.finalize_state()  # it computes with copies of its weights, which `set_weights` leaves as they were
     _initialise(encoder, encoder_weights if initialise else None, batch_norm_momentum, seed)
 
     outputs = {}
@@ -192,14 +197,20 @@ def skip_layers(encoder: keras.Model, image_size: int) -> list[FeatureLayer]:
     return list(dict.fromkeys(chosen))
 
 
-def _scale(colour, scaling: str, *, pretrained: bool):
-    """Input scaling: what published weights expect, else [-1, 1]."""
+def _scale(colour, scaling: str, *, weights: str | None):
+    """Input scaling: what published weights expect, else [-1, 1]; `weights` as in `build_hybrid`."""
+    pretrained = weights is not None
+    deviation, mean = (0.229, 0.224, 0.225), (0.485, 0.456, 0.406)
+    if scaling == "raw" and weights == "imagenet":
+        # Keras puts a second scaling, by one over the root of the deviation, behind EfficientNet's own normalisation, and only where
+        # it loads these weights itself. Moved in front of it: 255 m + (x - 255 m) r.
+        gain = [d**-0.5 for d in deviation]
+        return layers.Rescaling(gain, offset=[255 * m * (1 - r) for m, r in zip(mean, gain)], name="input_scaling")(colour)
     if scaling == "raw":
         return colour
     if pretrained and scaling == "caffe":
         return layers.Rescaling(1.0, offset=[-103.939, -116.779, -123.68], name="input_scaling")(colour)
     if pretrained and scaling == "torch":
-        deviation, mean = (0.229, 0.224, 0.225), (0.485, 0.456, 0.406)
         return layers.Rescaling(
             [1 / (255 * d) for d in deviation], offset=[-m / d for m, d in zip(mean, deviation)], name="input_scaling"
         )(colour)
