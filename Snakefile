@@ -57,7 +57,7 @@ localrules: all, book
 
 NOTEBOOKS = [
     study.notebook(name) for name in (
-        "01_data", "02_leakage", "02_second_head", "04_thresholding", "05_atlas", "07_evaluation", *(f"02_training_{a}" for a in ARCHITECTURES),
+        "01_data", "02_leakage", "02_learning_curve", "02_second_head", "04_thresholding", "05_atlas", "07_evaluation", *(f"02_training_{a}" for a in ARCHITECTURES),
         *(f"03_saliency_{a}" for a in ARCHITECTURES), *(f"06_reports_{w}" for w in WRITERS), *(f"ablation/{run}" for run in ABLATIONS),
     )
 ]
@@ -117,6 +117,23 @@ rule leakage:
     output:
         notebook=study.notebook("02_leakage"),
     log: f"{LOGS}/02_leakage.log"
+    params: knobs=knobs("training")
+    threads: SHARE
+    resources: mem_mb=4000, runtime=1440, gpu=1
+    shell: "OMP_NUM_THREADS={threads} && export OMP_NUM_THREADS && " + PAPERMILL + "2> {log}"
+
+
+rule learning_curve:
+    message: "chapter 2: would more patients help"
+    input:
+        NETWORK,
+        modules("learning_curve", "metrics/overlap", "metrics/intervals", "plots", "plotting"),
+        [study.notebook(f"02_training_{profile.training.curve.architecture}")] if profile.training.curve.architecture in ARCHITECTURES else [],
+        notebook="notebooks/02_learning_curve.md",
+        data=study.index,
+    output:
+        notebook=study.notebook("02_learning_curve"),
+    log: f"{LOGS}/02_learning_curve.log"
     params: knobs=knobs("training")
     threads: SHARE
     resources: mem_mb=4000, runtime=1440, gpu=1

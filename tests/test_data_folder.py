@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import zlib
 
@@ -75,6 +76,15 @@ def test_fold_is_optional(folder):
     assert {item.fold for item in read_folder(folder, check_folder(folder))} == {None}
 
 
+def test_without_patients_slices_that_look_alike_are_one(folder):
+    """Slice 3 saved again under the name of slice 10, and nothing else alike."""
+    shutil.copyfile(folder / "images" / "3.png", folder / "images" / "10.png")
+    edit_index(folder, lambda index: index.drop(columns=["patient", "plane"]))
+    index = check_folder(folder)
+    assert index["patient"].nunique() == 17 and set(index["patient"][[3, 10]]) == {"like_s003"}
+    assert set(index["plane"]) == {"unknown"}
+
+
 def test_other_ways_to_store_grey_values(folder):
     """Sixteen bits are stretched from their own range; colours become luminance; palettes and bilevel masks are decoded."""
     ramp = np.tile(np.linspace(1000, 1000 + 51 * 39, 40).round().astype(np.uint16), (40, 1))
@@ -101,7 +111,7 @@ def test_other_ways_to_store_grey_values(folder):
 
 
 def _lacks_column(root):
-    edit_index(root, lambda index: index.drop(columns=["mask", "plane"]))
+    edit_index(root, lambda index: index.drop(columns=["mask", "label"]))
 
 
 def _other_size(root):
@@ -152,7 +162,7 @@ BROKEN = {
     "empty index": (lambda root: (root / "index.csv").write_text(""), ["index.csv", "not a readable CSV"]),
     "index of no rows": (lambda root: edit_index(root, lambda index: index[:0]), ["no slice of class glioma, meningioma, pituitary"]),
     "index is no text": (lambda root: (root / "index.csv").write_bytes(b"id\n\xff\xfe\x00"), ["index.csv", "not a readable CSV"]),
-    "missing columns": (_lacks_column, ["lacks the column(s) mask, plane", "found id, image, label"]),
+    "missing columns": (_lacks_column, ["lacks the column(s) mask, label", "found id, image, patient"]),
     "image missing": (lambda root: (root / "images" / "5.png").unlink(), ["s005 has no image", "images/5.png not found"]),
     "mask missing": (lambda root: (root / "masks" / "5.png").unlink(), ["s005 has no mask", "masks/5.png not found"]),
     "no mask named": (lambda root: edit_index(root, _set(5, mask="")), ["s005 has no mask"]),

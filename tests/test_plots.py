@@ -549,3 +549,42 @@ def test_a_failing_save_leaves_the_old_file(tmp_path):
     with pytest.raises(ValueError):
         plots.save(figure, study, "pipeline")
     assert path.read_bytes() == before and [p.name for p in study.figures.iterdir()] == ["pipeline.svg"]
+
+
+def test_second_head_gaps_show_which_intervals_hold_zero():
+    measures = ["accuracy", "dice", "gradcam_dice", "gradcampp_dice", "gradcam_pointing", "gradcampp_pointing"]
+    gaps = pd.DataFrame({"architecture": "vgg16", "measure": measures, "gap": [0.1, -0.1, 0.02, np.nan, 0.0, 0.05],
+                         "gap_low": [0.05, -0.2, -0.01, np.nan, -0.1, -0.05], "gap_high": [0.2, -0.05, 0.05, np.nan, 0.1, 0.2]})  # fmt: skip
+    [axes] = plots.plot_gaps(gaps).axes
+    dots = {int(line.get_ydata()[0]): to_hex(line.get_color()) for line in axes.lines if line.get_marker() == "o"}
+    assert dots == {5: plots.BLUE.lower(), 4: plots.ORANGE.lower(), 3: plots.GREY.lower(), 1: plots.GREY.lower(), 0: plots.GREY.lower()}
+    assert plots.plot_gaps(gaps.iloc[:0]).axes[0].texts[0].get_text() == "no ablation in this profile"
+
+
+def test_reference_and_own_run_are_told_apart():
+    own = pd.DataFrame({"architecture": ["vgg16", "xception"], **{f"{m}{e}": [0.5, 0.75] for m in ("accuracy", "dice") for e in ("", "_low", "_high")}})
+    other = own.assign(accuracy=[0.9, 0.8]).iloc[:1]
+    figure = plots.plot_reference(own, other, ("mine", "reference"))
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert lines["mine"].get_markerfacecolor() != "white" and lines["reference"].get_markerfacecolor() == "white"
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["Xception", "VGG16"]
+    assert lines["reference"].get_xdata()[1] == 0.9 and np.isnan(lines["reference"].get_xdata()[0])
+    alone = plots.plot_reference(own, None, ("mine", "reference"))
+    assert [line.get_label() for line in alone.axes[0].lines] == ["mine"]
+
+
+def test_learning_curve_draws_patients_and_intervals():
+    table = pd.DataFrame({"patients": [10, 20, 40], **{f"{m}{e}": np.array([0.5, 0.6, 0.7]) + s for m in ("accuracy", "dice") for e, s in (("", 0), ("_low", -0.1), ("_high", 0.1))}})
+    figure = plots.plot_learning_curve(table)
+    for axes in figure.axes:
+        [line] = axes.lines
+        assert line.get_xdata().tolist() == [10, 20, 40] and line.get_ydata().tolist() == [0.5, 0.6, 0.7]
+        assert axes.collections[0].get_paths()[0].vertices[:, 1].min() == pytest.approx(0.4)
+    assert plots.plot_learning_curve(pd.DataFrame()).axes[0].texts[0].get_text() == "off in this profile"
+
+
+def test_augmented_slices_keep_their_outline():
+    figure = plots.plot_augmentation(images(6).reshape(2, 3, 32, 32), squares(6).reshape(2, 3, 32, 32))
+    assert len(figure.axes) == 6 and all(outlines(axes) for axes in figure.axes)
+    assert [axes.get_title(loc="left") for axes in figure.axes[:3]] == ["as it is", "augmented", "augmented"]

@@ -133,7 +133,7 @@ def run_leakage(study: Study, profile: Profile) -> None:
             own = _own_profile(profile, seed)
             print(f"{condition}, seed {seed}", flush=True)
             training.fit(target, own, architecture)
-            if not _predicted(target, architecture):
+            if not training.predicted(target, architecture):
                 training.predict(target, own, architecture)
 
 
@@ -257,10 +257,3 @@ def _rows_by_patient(index: pd.DataFrame, split: str) -> list[tuple[str, np.ndar
     rows = np.flatnonzero((index["split"] == split).to_numpy())
     patients = index["patient"].to_numpy()[rows]
     return [(name, rows[patients == name]) for name in sorted(set(patients))]
-
-
-def _predicted(study: Study, architecture: str) -> bool:
-    """Are there predictions of the weights as they are now?"""
-    weights = study.weights(architecture).stat().st_mtime_ns
-    made = (study.predictions(architecture), study.test_masks(architecture))
-    return all(path.exists() and path.stat().st_mtime_ns >= weights for path in made)

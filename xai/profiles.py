@@ -61,6 +61,20 @@ class Leakage(Section):
     epochs: int | None = Field(None, ge=1, le=1000, description="null: those of the training")
 
 
+class Curve(Section):
+    """The learning curve: scores against the number of training patients."""
+
+    architecture: Architecture | None = Field(None, description="null: no curve")
+    shares: tuple[float, ...] = Field((0.25, 0.5), min_length=1, description="of the training patients; the whole comes by itself")
+
+    @field_validator("shares")
+    @classmethod
+    def _parts(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < share < 1 for share in value):
+            raise ValueError("`training.curve.shares` must lie between 0 and 1")
+        return value
+
+
 class Training(Section):
     architectures: tuple[Architecture, ...] = NINE
     epochs: int = Field(10, ge=1, le=1000, description="of one cosine cycle of the learning rate")
@@ -85,6 +99,7 @@ class Training(Section):
     weight_decay: float = Field(0.0, ge=0, le=1, description="decoupled (AdamW), on kernels only")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     leakage: Leakage = Leakage()
+    curve: Curve = Curve()
     ablation: tuple[Architecture, ...] = ()
     ablation_seeds: int = Field(1, ge=1, le=20, description="how often each variant of the ablation is trained")
 
@@ -166,7 +181,8 @@ class Profile(Section):
 
     @model_validator(mode="after")
     def _inputs_large_enough(self) -> "Profile":
-        for architecture in (*self.training.architectures, *self.training.ablation):
+        shown = filter(None, (self.training.leakage.architecture, self.training.curve.architecture))
+        for architecture in (*self.training.architectures, *self.training.ablation, *shown):
             smallest = SMALLEST_INPUT.get(architecture, 32)
             if self.data.image_size < smallest:
                 raise ValueError(

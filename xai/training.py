@@ -272,6 +272,13 @@ def predict(study: Study, profile: Profile, architecture: str, *, variant: str =
     return table
 
 
+def predicted(study: Study, architecture: str, *, variant: str = "hybrid") -> bool:
+    """Are there predictions of a hybrid's weights as they are now?"""
+    weights = study.weights(architecture, variant).stat().st_mtime_ns
+    made = (study.predictions(architecture, variant), study.test_masks(architecture, variant))
+    return all(path.exists() and path.stat().st_mtime_ns >= weights for path in made)
+
+
 def describe(study: Study, profile: Profile, architecture: str, model: keras.Model, *, variant: str = "hybrid") -> dict:
     """Write and return the facts of a network: parameters, layers that feed the decoder, target layer of the heatmaps.
 
@@ -298,7 +305,7 @@ def fingerprint(study: Study, profile: Profile, architecture: str, variant: str)
     What other networks are told, and comments and docstrings, decide nothing.
     """
     architecture_facts(architecture)
-    others = {"architectures", "ablation", "ablation_seeds", "leakage", "cycles", "learning_rate", "learning_rates", "precision", "precisions"}
+    others = {"architectures", "ablation", "ablation_seeds", "leakage", "curve", "cycles", "learning_rate", "learning_rates", "precision", "precisions"}
     training = profile.training.model_dump(mode="json", exclude=others)
     own = [_learning_rate(profile.training, architecture), _precision(profile.training, architecture)]
     parts = [json.dumps([profile.seed, training, own, architecture, variant, profile.data.image_size], sort_keys=True), dataset_hash(study)]

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from xai.data.dataset import Slice
 from xai.data.folder import decode_grey
-from xai.data.similar import cluster, perceptual_hashes
+from xai.data.similar import cluster, name_groups, perceptual_hashes
 from xai.paths import LABELS, StudyError
 
 NAME = re.compile(r"brisc2025_(?P<part>train|test)_[0-9]{1,9}_(?P<label>gl|me|pi|no)_(?P<plane>ax|co|sa)_t1")
@@ -60,13 +60,13 @@ def check_brisc(root: Path | str, *, skip_bad: bool = False) -> pd.DataFrame:
     records, aside = _pairs(home, reject)
     records, no_tumour = _agree_with_folders(home, records, reject)
     kept: list[dict] = []
-    group = cluster(perceptual_hashes(_readable_images(root, records, reject, kept)))
+    # The stream fills `kept` while it is hashed, so the ids are known in the end.
+    hashes = perceptual_hashes(_readable_images(root, records, reject, kept))
     index = pd.DataFrame(kept, columns=["id", "image", "mask", "label", "plane", "published_split"])
     absent = [label for label in LABELS if label not in set(index["label"])]
     if absent:
         raise StudyError(f"{home} has no good slice of class {', '.join(absent)}; the study needs all three classes of tumour.")
-    # The group's first id is its name, so that a name does not depend on which other groups there are.
-    index.insert(4, "patient", "like_" + index.groupby(group)["id"].transform("min"))
+    index.insert(4, "patient", name_groups(index["id"], cluster(hashes)))
     index.attrs.update(skipped=skipped, left_aside=len(aside | no_tumour))
     return index
 

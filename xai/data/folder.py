@@ -12,9 +12,10 @@ import pandas as pd
 from PIL import Image, UnidentifiedImageError
 
 from xai.data.dataset import Slice
+from xai.data.similar import cluster, name_groups, perceptual_hashes
 from xai.paths import LABELS, PLANES, StudyError
 
-REQUIRED = ("id", "image", "mask", "label", "patient", "plane")
+REQUIRED = ("id", "image", "mask", "label")
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")  # ids become file names and page text
 
 
@@ -25,13 +26,14 @@ def check_folder(root: Path | str) -> pd.DataFrame:
     ----------
     root : path
         Folder with `index.csv`: columns id, image, mask (paths relative to the folder), label
-        (glioma, meningioma, pituitary), patient, plane (axial, coronal, sagittal); optional fold (integer)
+        (glioma, meningioma, pituitary); optional patient, plane (axial, coronal, sagittal, or unknown), fold (integer)
         and split (train, validation, test).
 
     Returns
     -------
     pandas.DataFrame
-        The index, all columns as text.
+        The index, all columns as text. Without a column `patient`, slices that look alike (`xai.data.similar`) stand for one, which
+        keeps near-duplicates together and not all slices of a head; without `plane` it is "unknown" everywhere.
 
     Raises
     ------
@@ -51,10 +53,13 @@ def check_folder(root: Path | str) -> pd.DataFrame:
     missing = [column for column in REQUIRED if column not in index]
     if missing:
         raise StudyError(f"{path} lacks the column(s) {', '.join(missing)}; found {', '.join(index.columns)}.")
+    index = index if "plane" in index else index.assign(plane="unknown")
     _check_values(index, path)
-    _check_groups(index, path)
     for row in index.itertuples():
         _check_pair(root, row)
+    if "patient" not in index:
+        index["patient"] = name_groups(index["id"], cluster(perceptual_hashes(decode_grey(root / name) for name in index["image"])))
+    _check_groups(index, path)
     return index
 
 
@@ -97,7 +102,7 @@ def decode_grey(path: Path, *, way_out: str = "replace it or drop its row") -> n
 
 
 def _check_values(index: pd.DataFrame, path: Path) -> None:
-    for column, allowed in (("label", LABELS), ("plane", PLANES), ("split", ("train", "validation", "test"))):
+    for column, allowed in (("label", LABELS), ("plane", (*PLANES, "unknown")), ("split", ("train", "validation", "test"))):
         if column in index:
             wrong = index[~index[column].isin(allowed)]
             if len(wrong):
@@ -110,8 +115,11 @@ def _check_values(index: pd.DataFrame, path: Path) -> None:
         raise StudyError(f"{path}: id {unsafe.iloc[0]['id']!r} is not allowed; use letters, digits, '_', '-' and '.'.")
     if index["id"].duplicated().any():
         raise StudyError(f"{path}: id {index['id'][index['id'].duplicated()].iloc[0]!r} stands twice; ids must be unique.")
-    if (index["patient"] == "").any():
-        raise StudyError(f"{path}: slice {index['id'][index['patient'] == ''].iloc[0]} has no patient; splits need one.")
+    if "patient" in index and (index["patient"] == "").any():
+        raise StudyError(
+            f"{path}: slice {index['id'][index['patient'] == ''].iloc[0]} has no patient; splits need one: fill the column for all slices, "
+            "or leave it out to group slices that look alike."
+        )
     if "fold" in index and not index["fold"].str.fullmatch(r"(-?\d+)?").all():
         wrong = index[~index["fold"].str.fullmatch(r"(-?\d+)?")].iloc[0]
         raise StudyError(f"{path}: slice {wrong['id']} has fold {wrong['fold']!r}; expected a whole number or nothing.")

@@ -66,6 +66,11 @@ def perceptual_hashes(images: Iterable[np.ndarray]) -> np.ndarray:
     return np.array(hashes, dtype=np.uint64).reshape(len(hashes), HASH_SIZE * HASH_SIZE // 64)
 
 
+def name_groups(ids: pd.Series, groups: np.ndarray) -> pd.Series:
+    """Names of groups, to stand in for patients: "like_" and the first id of the group, whichever other groups there are."""
+    return "like_" + ids.groupby(groups).transform("min")
+
+
 def near_duplicates(hashes: np.ndarray, max_distance: int = SAME_SLICE) -> tuple[np.ndarray, np.ndarray]:
     """All pairs of slices at most `max_distance` bits apart, nearest first.
 

@@ -66,6 +66,29 @@ def plot_gaps(gaps: pd.DataFrame) -> Figure:
 
 
 @styled
+def plot_learning_curve(table: pd.DataFrame) -> Figure:
+    """Test scores against the number of training patients, with intervals over test patients.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of `xai.learning_curve.curve_table`; may be empty.
+    """
+    figure = StudyFigure(figsize=(WIDTH, 2.7))
+    for axes, (measure, colour) in zip(figure.subplots(1, 2), (("accuracy", BLUE), ("dice", ORANGE))):
+        if len(table):
+            axes.fill_between(table["patients"], table[f"{measure}_low"], table[f"{measure}_high"], color=colour, alpha=0.18, lw=0)
+            axes.plot(table["patients"], table[measure], "o-", color=colour, lw=1.5, ms=5)
+            axes.set_xticks(table["patients"])
+            axes.set(xlim=(0, 1.08 * table["patients"].max()), ylim=(0, 1.02))
+        else:
+            axes.text(0.5, 0.5, "off in this profile", ha="center", va="center", color=GREY, transform=axes.transAxes)
+        axes.set(title=MEASURES[measure], xlabel="training patients")
+        axes.grid(axis="y")
+    return figure
+
+
+@styled
 def plot_reference(own: pd.DataFrame, reference: pd.DataFrame | None, names: tuple[str, str]) -> Figure:
     """Accuracy and Dice of two runs side by side, never joined: filled for the reader's own run, hollow for the reference.
 

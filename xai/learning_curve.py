@@ -1,0 +1,116 @@
+"""Would more patients help? One network trained on growing shares of the training patients, judged on the same test slices.
+
+Shares are nested: the patients of a smaller one are in every larger one. Every training takes about as many steps, so that a smaller
+share is not also a shorter training. Each is a small study of its own below ``curve/``, whose arrays are hard links to the study's; the
+whole share is the study's own training.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from xai.data.dataset import Dataset, share_arrays
+from xai.metrics.intervals import patient_interval
+from xai.metrics.overlap import dice
+from xai.paths import LABELS, Study, StudyError, atomic
+from xai.profiles import Profile
+
+
+def shares_of(profile: Profile) -> list[float]:
+    """The shares of the profile, ascending, and the whole."""
+    return [*sorted(set(profile.training.curve.shares)), 1.0]
+
+
+def patients_of_share(index: pd.DataFrame, share: float, *, seed: int) -> list[str]:
+    """Training patients of a share: of each class the first ones in a seeded order, rounded up, so that no class is lost.
+
+    Parameters
+    ----------
+    index : DataFrame
+        Columns label, patient, split.
+    share : float in (0, 1]
+    """
+    train = index[index["split"] == "train"]
+    label = train.groupby("patient")["label"].agg(lambda labels: labels.mode().iloc[0])
+    chosen: list[str] = []
+    for number, name in enumerate(LABELS):
+        members = np.array(sorted(label.index[label == name]))
+        order = np.random.default_rng([seed, number]).permutation(len(members))
+        chosen += list(members[order][: int(np.ceil(share * len(members)))])
+    return chosen
+
+
+def prepare_share(study: Study, profile: Profile, share: float) -> tuple[Study, Profile]:
+    """The study and profile of one share; the study itself for the whole. What is already right stays untouched."""
+    if share == 1:
+        return study, profile
+    target = Study(study.root / "curve" / f"{share:g}")
+    index = pd.read_csv(study.need(study.index, "01_data"), dtype=str, keep_default_na=False)
+    own = patients_of_share(index, share, seed=profile.seed)
+    all_slices = (index["split"] == "train").sum()
+    index.loc[(index["split"] == "train") & ~index["patient"].isin(own), "split"] = "unused"
+    share_arrays(study, target)
+    text = index.to_csv(index=False)
+    if not target.index.exists() or target.index.read_text(encoding="utf-8") != text:
+        with atomic(target.index) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    epochs = max(1, round(profile.training.epochs * all_slices / (index["split"] == "train").sum()))
+    # The fewer the slices, the more passes: the patience counts passes, so it grows with them.
+    patience = profile.training.patience and max(1, round(profile.training.patience * epochs / profile.training.epochs))
+    training = profile.training.model_copy(update={"epochs": epochs, "patience": patience})
+    return target, profile.model_copy(update={"training": training})
+
+
+def run_curve(study: Study, profile: Profile) -> None:
+    """Train and predict every share; what is finished is not repeated, what was killed goes on.
+
+    Raises
+    ------
+    StudyError
+        The curve is off in this profile.
+    """
+    from xai import training
+
+    architecture = _architecture(profile)
+    for share in shares_of(profile):
+        target, own = prepare_share(study, profile, share)
+        print(f"{100 * share:g} % of the training patients", flush=True)
+        training.fit(target, own, architecture)
+        if not training.predicted(target, architecture):
+            training.predict(target, own, architecture)
+
+
+def curve_table(study: Study, profile: Profile) -> pd.DataFrame:
+    """Test scores by share; ``learning_curve.csv``.
+
+    Returns
+    -------
+    DataFrame
+        ``share, patients, slices, epochs`` of the training; ``accuracy`` and ``dice`` of the mask head on the test slices, each with its 95 %
+        interval over test patients.
+    """
+    architecture, rows = _architecture(profile), []
+    for share in shares_of(profile):
+        target, own = prepare_share(study, profile, share)
+        dataset = Dataset(target)
+        train, test = dataset.index[dataset.index["split"] == "train"], dataset.rows("test")
+        predictions = pd.read_csv(target.need(target.predictions(architecture), "02_learning_curve"), dtype={"id": str}, keep_default_na=False)
+        right = predictions[[f"prob_{label}" for label in LABELS]].to_numpy(float).argmax(axis=1) == dataset.labels(test)
+        overlap = dice(np.load(target.need(target.test_masks(architecture), "02_learning_curve")) > 0.5, np.asarray(dataset.masks[test]) > 0)
+        row = {"share": share, "patients": train["patient"].nunique(), "slices": len(train), "epochs": len(pd.read_csv(target.history(architecture)))}
+        for name, values in (("accuracy", right.astype(float)), ("dice", overlap)):
+            low, high = patient_interval(values, dataset.index["patient"].to_numpy()[test], draws=profile.evaluation.bootstrap, seed=profile.seed)
+            row |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _architecture(profile: Profile) -> str:
+    architecture = profile.training.curve.architecture
+    if architecture is None:
+        raise StudyError(
+            "The learning curve is off: `training.curve.architecture` is null in the profile, expected the name of a network, for example "
+            "efficientnetb0."
+        )
+    return architecture
