@@ -137,7 +137,7 @@ def test_findings_are_frozen_and_closed():
 @pytest.mark.parametrize(
     "changes, sentence",
     [
-        ({"plane": "oblique"}, "plane: input should be 'axial', 'coronal' or 'sagittal', found 'oblique'"),
+        ({"plane": "oblique"}, "plane: input should be 'axial', 'coronal', 'sagittal' or 'unknown', found 'oblique'"),
         ({"prediction": {"label": "glioma", "probabilities": {"meningioma": 1.0}}}, "label 'glioma' has no entry"),
         ({"prediction": {"label": "glioma", "probabilities": {"glioma": 0.5}}}, "sum to 0.500, expected 1"),
         ({"mask": {"area_percent": 140, "area_pixels": 3}}, "mask.area_percent: input should be less than or equal to 100"),

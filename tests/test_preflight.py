@@ -42,7 +42,7 @@ def test_source_and_root_stand_over_the_profile(tmp_path, folder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "text", "part"),
     [
-        (["--source", "figshare"], "", "`data.source`"),
+        (["--source", "kaggle"], "", "`data.source`"),
         (["--source", "folder"], "", "`data.root` is needed"),
         ([], "training: {architectures: [resnet18]}", "'resnet18'"),
         ([], "training: {epoch: 1}", "unknown key `training.epoch`"),

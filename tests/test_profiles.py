@@ -49,8 +49,8 @@ def test_overrides_stand_over_the_file_and_are_validated(tmp_path):
     profile = _load(tmp_path, "data: {image_size: 80}", source="folder", root="/somewhere")
     assert (profile.data.source, profile.data.root, profile.data.image_size) == ("folder", "/somewhere", 80)
     assert _load(tmp_path, "data: {image_size: 80}", source=None, root=None).data.source == "phantom"
-    with pytest.raises(StudyError, match="`data.source`.*found 'figshare'"):
-        _load(tmp_path, "", source="figshare")
+    with pytest.raises(StudyError, match="`data.source`.*found 'kaggle'"):
+        _load(tmp_path, "", source="kaggle")
 
 
 def test_scientific_notation_without_a_point_is_a_number(tmp_path):

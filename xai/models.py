@@ -165,11 +165,12 @@ def build_hybrid(
                 layer.finalize_state()  # it computes with copies of its weights, which `set_weights` leaves as they were
     _initialise(encoder, encoder_weights if initialise else None, batch_norm_momentum, seed)
 
+    precise = keras.config.dtype_policy().variable_dtype  # losses are computed in single precision also where features are not
     outputs = {}
     if variant != "segmentation_only":
         pooled = layers.GlobalAveragePooling2D(name="pooled")(encoder.output)
         outputs["classification"] = layers.Dense(
-            classes, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01, seed=seed), dtype="float32", name="classification"
+            classes, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01, seed=seed), dtype=precise, name="classification"
         )(
             layers.Dropout(dropout, seed=seed, name="head_dropout")(pooled)
         )
@@ -256,4 +257,4 @@ def _decoder(encoder: keras.Model, image_size: int):
         x = layers.Activation("relu", name=f"{name}_relu")(x)
     # A tumour fills a few percent of a slice: start from a low probability instead of one half everywhere.
     x = layers.Conv2D(1, 1, bias_initializer=keras.initializers.Constant(-2.0), name="mask_logits")(x)
-    return layers.Resizing(image_size, image_size, dtype="float32", name="segmentation")(x)
+    return layers.Resizing(image_size, image_size, dtype=keras.config.dtype_policy().variable_dtype, name="segmentation")(x)

@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m xai.preflight", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", type=Path, required=True, help="a file of profiles/, or your own")
     parser.add_argument("--study", type=Path, required=True, help="folder of the study, such as runs/quick")
-    parser.add_argument("--source", default=None, choices=("", "phantom", "folder", "figshare", "brisc"), help="where slices come from; overrides the profile")
+    parser.add_argument("--source", default=None, help="phantom, figshare, brisc or folder; overrides the profile")
     parser.add_argument("--root", default=None, help="folder of the slices; overrides the profile")
     options = parser.parse_args(arguments)
     try:

@@ -31,7 +31,7 @@ def limit_threads() -> None:
     Two trainings side by side, each with as many threads as there are cores, are slower than one after the other.
     Has no effect once TensorFlow has run an operation.
     """
-    threads = int(os.environ.get("OMP_NUM_THREADS", 0))
+    threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
     if threads and keras.backend.backend() == "tensorflow":
         import tensorflow
 
