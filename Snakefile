@@ -40,8 +40,8 @@ SHARE = max(1, workflow.cores // len(ARCHITECTURES)) if workflow.cores else 1
 PAPERMILL = "python -m xai.chapter {input.notebook} {output.notebook} -p study {study.root} "
 LOGS = str(study.root / "logs")
 # The training chapter draws what the augmentation does, with plots.py; a change of a colour must not reach it, so plots are left out.
-NETWORK = modules("models", "batches", "training", "data/dataset", "tables")
-EXPLAIN = modules("models", "batches", "training", "saliency", "explaining", "metrics/faithfulness", "metrics/overlap", "data/dataset", "plots", "plotting", "tables")
+NETWORK = modules("models", "batches", "losses", "training", "data/dataset", "tables")
+EXPLAIN = modules("models", "batches", "losses", "training", "saliency", "explaining", "metrics/faithfulness", "metrics/overlap", "data/dataset", "plots", "plotting", "tables")
 FACTS = ("metrics/facts", "metrics/claims", "metrics/numeric", "metrics/vocabulary")
 
 

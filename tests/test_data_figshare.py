@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.io
-from conftest import REPOSITORY, one_sentence
+from conftest import one_sentence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -261,13 +261,6 @@ def test_exams_of_one_patient(patient_id, patient):
 def test_merging_keeps_the_number_and_nothing_behind_it(patient_id):
     merged = merge_exams(patient_id)
     assert merged == patient_id.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ") and merge_exams(merged) == merged
-
-
-@pytest.mark.skipif(not (REPOSITORY / "../shared/data/figshare_256/index.csv").exists(), reason="the real index is not here")
-def test_the_rule_reproduces_the_patients_of_the_real_index():
-    index = pd.read_csv(REPOSITORY / "../shared/data/figshare_256/index.csv", dtype=str)
-    assert len(index) == 2537 and list(index["patient_id"].map(merge_exams)) == list(index["patient"])
-    assert index["patient_id"].nunique() - index["patient"].nunique() == 23
 
 
 # What is bad is one sentence that names the file; with skip_bad the good ones are kept.

@@ -64,7 +64,7 @@ def study(tmp_path_factory):
         source = REPOSITORY / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("_build", "_source", "__pycache__"))
-        else:
+        elif source.exists():  # results may be none yet
             shutil.copy2(source, folder / name)
     (folder / ".venv").symlink_to(sys.prefix)
 

@@ -15,13 +15,12 @@ import pytest
 from scipy.special import expit, softmax
 from small_study import SIZE, write_small_study
 
+from xai.batches import Batches, class_weights, make_augmentation
 from xai.data.dataset import Dataset
+from xai.losses import MaskDice, mask_loss, smoothed_cross_entropy
 from xai.paths import LABELS
 from xai.profiles import Profile, save_profile
-from xai.training import (
-    Batches, MaskDice, _code, build, class_weights, compiled, describe, fingerprint, fit, load, make_augmentation, mask_loss, predict,
-    smoothed_cross_entropy,
-)  # fmt: skip
+from xai.training import _code, build, compiled, describe, fingerprint, fit, load, predict
 
 ARCHITECTURE = "vgg16"  # the one of the nine with the fewest operations: the quickest on tiny images
 TRAINING = {

@@ -20,6 +20,7 @@ from keras import ops
 
 from xai.batches import Batches, class_weights, make_augmentation
 from xai.data.dataset import Dataset, dataset_hash
+from xai.losses import MaskDice, mask_loss, smoothed_cross_entropy
 from xai.models import DECODER_FILTERS, architecture_facts, build_hybrid, encoder_of, skip_layers, target_layer
 from xai.paths import LABELS, Study, StudyError, atomic, write_text
 from xai.profiles import Profile, Training
@@ -40,53 +41,6 @@ def limit_threads() -> None:
             tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
         except RuntimeError:  # already running
             pass
-
-
-def mask_loss(truth, logits):
-    """Binary cross-entropy plus soft Dice, each averaged over the batch.
-
-    Parameters
-    ----------
-    truth, logits : tensors (B, S, S, 1)
-        Mask 0/1 and mask logits.
-
-    Returns
-    -------
-    tensor (B,)
-        Mean BCE of the slice + 1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1); Milletari et al. 2016 with a smoothing 1.
-    """
-    truth = ops.cast(truth, "float32")
-    logits = ops.cast(logits, "float32")
-    # max(z, 0) - z t + log(1 + exp(-|z|)): the stable form of binary cross-entropy on logits.
-    entropy = ops.maximum(logits, 0.0) - logits * truth + ops.log1p(ops.exp(-ops.abs(logits)))
-    probability = ops.sigmoid(logits)
-    axes = (1, 2, 3)
-    overlap = ops.sum(probability * truth, axis=axes)
-    dice = (2.0 * overlap + 1.0) / (ops.sum(probability, axis=axes) + ops.sum(truth, axis=axes) + 1.0)
-    return ops.mean(entropy, axis=axes) + 1.0 - dice
-
-
-def smoothed_cross_entropy(smoothing: float):
-    """Cross-entropy of class numbers (B,) with logits (B, classes), against 1 - s on the class and s spread over all (Szegedy et al. 2016)."""
-    def loss(labels, logits):
-        classes = logits.shape[-1]
-        labels = ops.one_hot(ops.cast(ops.reshape(labels, (-1,)), "int32"), classes) * (1 - smoothing) + smoothing / classes
-        return -ops.sum(labels * ops.log_softmax(ops.cast(logits, "float32")), axis=-1)
-
-    return loss
-
-
-@keras.saving.register_keras_serializable("xai")
-class MaskDice(keras.metrics.Mean):
-    """Mean Dice over slices of the mask logits cut at zero (probability one half)."""
-
-    def update_state(self, truth, logits, sample_weight=None):
-        truth = ops.cast(truth, "float32")
-        found = ops.cast(logits > 0, "float32")
-        axes = (1, 2, 3)
-        overlap = ops.sum(found * truth, axis=axes)
-        dice = (2.0 * overlap + 1e-6) / (ops.sum(found, axis=axes) + ops.sum(truth, axis=axes) + 1e-6)
-        super().update_state(dice)
 
 
 def fit(study: Study, profile: Profile, architecture: str, *, variant: str = "hybrid") -> pd.DataFrame:
@@ -311,7 +265,7 @@ def fingerprint(study: Study, profile: Profile, architecture: str, variant: str)
     parts = [json.dumps([profile.seed, training, own, architecture, variant, profile.data.image_size], sort_keys=True), dataset_hash(study)]
     with study.masks.open("rb") as masks:  # the index names the images by their hashes, but not the masks
         parts.append(hashlib.file_digest(masks, "sha256").hexdigest())
-    parts += [_code(Path(__file__).parent / name) for name in ("models.py", "batches.py", "training.py")]
+    parts += [_code(Path(__file__).parent / name) for name in ("models.py", "batches.py", "losses.py", "training.py")]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
