@@ -111,7 +111,7 @@ rule leakage:
     message: "chapter 2: what a split by slice pretends"
     input:
         NETWORK,
-        modules("leakage", "metrics/overlap", "metrics/intervals", "plots", "plotting"),
+        modules("leakage", "scores", "metrics/overlap", "metrics/intervals", "plots", "plotting"),
         notebook="notebooks/02_leakage.md",
         data=study.index,
     output:
@@ -127,7 +127,7 @@ rule learning_curve:
     message: "chapter 2: would more patients help"
     input:
         NETWORK,
-        modules("learning_curve", "metrics/overlap", "metrics/intervals", "plots", "plotting"),
+        modules("learning_curve", "scores", "metrics/overlap", "metrics/intervals", "plots", "plotting"),
         [study.notebook(f"02_training_{profile.training.curve.architecture}")] if profile.training.curve.architecture in ARCHITECTURES else [],
         notebook="notebooks/02_learning_curve.md",
         data=study.index,
@@ -162,7 +162,7 @@ rule second_head:
     message: "chapter 2: what the second head does"
     input:
         EXPLAIN,
-        modules("ablation", "masks", "thresholding", "metrics/intervals"),
+        modules("ablation", "scores", "masks", "thresholding", "metrics/intervals"),
         expand(study.notebook("ablation/{run}"), run=ABLATIONS),
         expand(study.notebook("02_training_{architecture}"), architecture=profile.training.ablation),
         notebook="notebooks/02_second_head.md",

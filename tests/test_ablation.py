@@ -50,7 +50,7 @@ def scores(study) -> pd.DataFrame:
     wrong = {("hybrid", 5): 2, ("hybrid", 6): 4, ("classification_only", 5): 5, ("classification_only", 6): 5}
     for _, variant, seed in ablation.runs_of(PROFILE):
         _write_run(study, variant, seed, wrong.get((variant, seed), 0), {"hybrid": 1, "segmentation_only": 3}.get(variant, 0))
-    return ablation.slice_scores(study, PROFILE)
+    return ablation.run_scores(study, PROFILE)
 
 
 def test_runs_are_every_variant_with_every_seed():
@@ -107,7 +107,7 @@ def test_gaps_are_paired_by_slice(scores):
 
 def test_no_ablation_is_empty_tables(study):
     none = PROFILE.model_copy(update={"training": PROFILE.training.model_copy(update={"ablation": ()})})
-    scores = ablation.slice_scores(study, none)
+    scores = ablation.run_scores(study, none)
     assert ablation.ablation_table(scores, none).empty and ablation.gap_table(scores, none).empty
 
 

@@ -15,8 +15,9 @@ import pandas as pd
 from xai.data.dataset import Dataset, dataset_hash, share_arrays
 from xai.metrics import overlap
 from xai.metrics.intervals import patient_interval
-from xai.paths import LABELS, VARIANTS, Study, atomic, write_text
+from xai.paths import VARIANTS, Study, atomic, write_text
 from xai.profiles import Profile, save_profile
+from xai.scores import slice_scores
 
 METHODS = ("gradcam", "gradcampp")  # Score-CAM would cost one forward pass per channel, slice and run
 MEASURES = ("accuracy", "dice", "gradcam_dice", "gradcampp_dice", "gradcam_pointing", "gradcampp_pointing")
@@ -92,7 +93,7 @@ def cam_overlap(study: Study, profile: Profile, architecture: str, variant: str)
     return table
 
 
-def slice_scores(study: Study, profile: Profile) -> pd.DataFrame:
+def run_scores(study: Study, profile: Profile) -> pd.DataFrame:
     """architecture, variant, seed, id, patient and `MEASURES` of every test slice under every run; NaN where a run has no such head.
 
     Heatmap measures are those of the explained test slices.
@@ -101,18 +102,10 @@ def slice_scores(study: Study, profile: Profile) -> pd.DataFrame:
     for architecture, variant, seed in runs_of(profile):
         own, _ = repeat(study, profile, seed)
         made_by = f"02_training of {architecture}, variant {variant}, seed {seed}"
-        dataset = Dataset(own)
-        rows = dataset.rows("test")
-        part = dataset.index.loc[rows, ["id", "patient", "label"]].reset_index(drop=True)
+        part = slice_scores(own, architecture, variant, made_by=made_by)
         if variant != "segmentation_only":
-            predictions = pd.read_csv(own.need(own.predictions(architecture, variant), made_by), dtype={"id": str}, keep_default_na=False)
-            predicted = predictions[[f"prob_{label}" for label in LABELS]].to_numpy(float).argmax(axis=1)
-            part["accuracy"] = (np.array(LABELS)[predicted] == part["label"].to_numpy()).astype(float)
             cams = own.model(architecture, variant) / "cam_overlap.csv"
             part = part.merge(pd.read_csv(own.need(cams, "02_second_head"), dtype={"id": str}).drop(columns="patient"), how="left", on="id")
-        if variant != "classification_only":
-            found = np.load(own.need(own.test_masks(architecture, variant), made_by)) > 0.5
-            part["dice"] = overlap.dice(found, np.asarray(dataset.masks[rows]) > 0)
         parts.append(part.assign(architecture=architecture, variant=variant, seed=seed))
     scores = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["architecture", "variant", "seed", "id", "patient"])
     return scores.reindex(columns=["architecture", "variant", "seed", "id", "patient", *MEASURES])

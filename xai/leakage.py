@@ -12,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from xai.data.dataset import Dataset, share_arrays
+from xai.data.dataset import share_arrays
 from xai.metrics.intervals import patient_interval
-from xai.metrics.overlap import dice
 from xai.paths import LABELS, Study, StudyError, atomic
 from xai.profiles import Profile
+from xai.scores import slice_scores
 
 CONDITIONS = ("by_patient", "by_slice")
 UNUSED = "unused"  # the split of slices that a condition leaves out
@@ -199,16 +199,7 @@ def _slice_scores(study: Study, profile: Profile) -> pd.DataFrame:
     for seed in seeds_of(profile):
         for condition in CONDITIONS:
             target = condition_study(study, condition, seed)
-            path = target.need(target.predictions(architecture), "02_leakage")
-            predictions = pd.read_csv(path, dtype={"id": str, "patient": str}, keep_default_na=False)
-            predicted = predictions[[f"prob_{label}" for label in LABELS]].to_numpy(float).argmax(axis=1)
-            dataset = Dataset(target)
-            truth = np.asarray(dataset.masks[dataset.rows("test")]) > 0
-            found = np.load(target.need(target.test_masks(architecture), "02_leakage")) > 0.5
-            parts.append(predictions[["id", "patient"]].assign(
-                condition=condition, seed=seed, dice=dice(found, truth),
-                accuracy=(np.array(LABELS)[predicted] == predictions["label"]).astype(float),
-            ))  # fmt: skip
+            parts.append(slice_scores(target, architecture, made_by="02_leakage").assign(condition=condition, seed=seed))
     return pd.concat(parts, ignore_index=True)
 
 

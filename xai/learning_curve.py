@@ -12,9 +12,9 @@ import pandas as pd
 
 from xai.data.dataset import Dataset, share_arrays
 from xai.metrics.intervals import patient_interval
-from xai.metrics.overlap import dice
 from xai.paths import LABELS, Study, StudyError, atomic
 from xai.profiles import Profile
+from xai.scores import slice_scores
 
 
 def shares_of(profile: Profile) -> list[float]:
@@ -93,14 +93,12 @@ def curve_table(study: Study, profile: Profile) -> pd.DataFrame:
     architecture, rows = _architecture(profile), []
     for share in shares_of(profile):
         target, own = prepare_share(study, profile, share)
-        dataset = Dataset(target)
-        train, test = dataset.index[dataset.index["split"] == "train"], dataset.rows("test")
-        predictions = pd.read_csv(target.need(target.predictions(architecture), "02_learning_curve"), dtype={"id": str}, keep_default_na=False)
-        right = predictions[[f"prob_{label}" for label in LABELS]].to_numpy(float).argmax(axis=1) == dataset.labels(test)
-        overlap = dice(np.load(target.need(target.test_masks(architecture), "02_learning_curve")) > 0.5, np.asarray(dataset.masks[test]) > 0)
+        index = Dataset(target).index
+        train, scores = index[index["split"] == "train"], slice_scores(target, architecture, made_by="02_learning_curve")
         row = {"share": share, "patients": train["patient"].nunique(), "slices": len(train), "epochs": len(pd.read_csv(target.history(architecture)))}
-        for name, values in (("accuracy", right.astype(float)), ("dice", overlap)):
-            low, high = patient_interval(values, dataset.index["patient"].to_numpy()[test], draws=profile.evaluation.bootstrap, seed=profile.seed)
+        for name in ("accuracy", "dice"):
+            values, patients = scores[name].to_numpy(), scores["patient"].to_numpy()
+            low, high = patient_interval(values, patients, draws=profile.evaluation.bootstrap, seed=profile.seed)
             row |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)
