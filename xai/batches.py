@@ -18,7 +18,7 @@ class Batches(keras.utils.PyDataset):
     """Batches of a prepared dataset; order and augmentation of an epoch depend on the seed alone, never on what ran before.
 
     Yields images float32 (B, S, S, 1), targets {"classification": (B,), "segmentation": (B, S, S, 1)}, and with class
-    `weights` a weight per slice and head. With TensorFlow the next batches are made while a step computes.
+    `weights` a weight per slice and head. `for_fit` makes the next batches while a step computes, with TensorFlow.
     """
 
     def __init__(self, dataset: Dataset, rows: np.ndarray, *, batch_size: int, heads, weights=None, augment=None, shuffle_seed=None):
@@ -47,6 +47,27 @@ class Batches(keras.utils.PyDataset):
             return images, targets
         weight = {"classification": self.weights[labels], "segmentation": np.ones(len(rows), np.float32)}
         return images, targets, {head: weight[head] for head in self.heads}
+
+    def for_fit(self):
+        """What `keras.Model.fit` reads: with TensorFlow a `tf.data.Dataset` of these batches, else the batches themselves.
+
+        Keras would make the same dataset with automatic tuning, whose thread wakes at intervals that double up to 20 seconds and more; the
+        end of every epoch waits for it to wake (TensorFlow 2.20), which costs short epochs up to half of their time.
+        """
+        if keras.backend.backend() != "tensorflow":
+            return self
+        import tensorflow as tf
+
+        spec = tf.TensorSpec
+        size = self.dataset.images.shape[1:]
+        targets = {"classification": spec((None,), "int64"), "segmentation": spec((None, *size, 1), "float32")}
+        signature = (spec((None, *size, 1), "float32"), {head: targets[head] for head in self.heads})
+        if self.weights is not None:
+            signature += ({head: spec((None,), "float32") for head in self.heads},)
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        batches = tf.data.Dataset.from_generator(lambda: (self[number] for number in range(len(self))), output_signature=signature)
+        return batches.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(2).with_options(options)
 
 
 def make_augmentation(seed: int):

@@ -84,7 +84,7 @@ def _fit(study: Study, profile: Profile, architecture: str, variant: str) -> pd.
     if state["epoch"] % training.epochs:
         model.load_weights(checkpoint)
     heads = model.output_names_in_order
-    validation = Batches(dataset, dataset.rows("validation"), batch_size=training.batch_size, heads=heads)
+    validation = Batches(dataset, dataset.rows("validation"), batch_size=training.batch_size, heads=heads).for_fit()
     epoch, total = state["epoch"], training.cycles * training.epochs
     while epoch < total:
         if _patience_over(epoch, state["best_epoch"], training):
@@ -102,7 +102,7 @@ def _fit(study: Study, profile: Profile, architecture: str, variant: str) -> pd.
         start = time.perf_counter()
         # Keras would shuffle the batches once more, from a global random state that a resumed run does not share.
         logs = model.fit(
-            batches, validation_data=validation, epochs=epoch + 1, initial_epoch=epoch, shuffle=False, verbose=0
+            batches.for_fit(), validation_data=validation, epochs=epoch + 1, initial_epoch=epoch, shuffle=False, verbose=0
         ).history  # fmt: skip
         record = {"epoch": epoch + 1, "seconds": round(time.perf_counter() - start, 2)}
         record |= {_short(name): float(values[-1]) for name, values in logs.items()}
