@@ -89,6 +89,37 @@ def test_finished_heatmaps_are_kept(study, model, split):
     assert times(study) == before
 
 
+@pytest.mark.parametrize("batches", [1, 2])
+def test_a_killed_run_goes_on(study, model, split, monkeypatch, batches):
+    """Nine test slices are two batches and three validation slices one more; what was noted is not explained again."""
+    expected = {path.name: np.load(path) for path in study.heatmaps("vgg16", "x").parent.glob("*.npy")}
+    study.heatmaps("vgg16", "state").with_suffix(".json").unlink()
+    monkeypatch.setattr(explaining, "SECONDS", -1.0)
+    seen = []
+
+    def explain_until(limit):
+        def counted(methods, images, **options):
+            for part, maps in explain(methods, images, **options):
+                if len(seen) == limit:
+                    raise KeyboardInterrupt
+                seen.append(part.stop - part.start)
+                yield part, maps
+
+        return counted
+
+    monkeypatch.setattr(explaining, "explain", explain_until(batches))
+    with pytest.raises(KeyboardInterrupt):
+        explaining.explain_study(study, PROFILE, "vgg16", model)
+    monkeypatch.setattr(explaining, "explain", explain_until(None))
+    explaining.explain_study(study, PROFILE, "vgg16", model)
+    assert seen == [8, 1, 3]
+    found = {path.name: np.load(path) for path in study.heatmaps("vgg16", "x").parent.glob("*.npy")}
+    assert found.keys() == expected.keys() and len(found) == 6
+    for name, maps in expected.items():
+        np.testing.assert_array_equal(found[name], maps)
+    assert not list(study.heatmaps("vgg16", "x").parent.glob(".*"))
+
+
 @pytest.mark.parametrize("change", ["parameter", "weights", "slices", "lost file"])
 def test_heatmaps_are_made_again_when_they_are_stale(study, model, split, change):
     explaining.explain_study(study, PROFILE, "vgg16", model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Sequence
 
@@ -20,6 +21,8 @@ from xai.paths import LABELS, Study, atomic, write_text
 from xai.profiles import Profile
 from xai.saliency import Split, explain, methods_for, randomise_from_top
 
+ROWS = 1024  # maps written at once while a file is laid out
+SECONDS = 5  # between two notes of progress; a killed run repeats no more than that
 BASELINES = ("random", "centre", "intensity")  # for faithfulness; overlap is measured against all five
 
 
@@ -43,27 +46,19 @@ def explain_study(study: Study, profile: Profile, architecture: str, model: kera
         return split
     dataset = Dataset(study)
     methods = methods_for(split, profile.saliency.methods, scorecam_channels=profile.saliency.scorecam_channels)
-    test, size = dataset.rows("test"), dataset.images.shape[1]
+    test = dataset.rows("test")
     positions = np.searchsorted(test, dataset.balanced_rows("test", profile.saliency.test_slices))
     validation = dataset.balanced_rows("validation", profile.saliency.validation_slices)
-    shape = (len(test), size, size)
-    maps = {method.name: np.full(shape, np.nan, np.float16) for method in methods}
+    notes = []
     with tqdm(total=len(positions) + len(validation), desc=f"explaining with {architecture}", unit="slice") as bar:
-        for part, heatmaps in explain(methods, dataset.images[test[positions]]):
-            for name, values in heatmaps.items():
-                maps[name][positions[part]] = values
-            bar.update(part.stop - part.start)
-        for name, values in maps.items():
-            _save(study.heatmaps(architecture, name), values)
-        maps = {method.name: np.empty((len(validation), size, size), np.float16) for method in methods}
-        for part, heatmaps in explain(methods, dataset.images[validation]):
-            for name, values in heatmaps.items():
-                maps[name][part] = values
-            bar.update(part.stop - part.start)
-        for name, values in maps.items():
-            _save(study.heatmaps(architecture, f"validation_{name}"), values)
+        for prefix, rows, places, count in (("", test[positions], positions, len(test)), ("validation_", validation, np.arange(len(validation)), len(validation))):
+            paths = {method.name: study.heatmaps(architecture, prefix + method.name) for method in methods}
+            _write_maps(paths, methods, dataset.images, rows, places, count, mark=mark, bar=bar)
+            notes.append(_progress(paths))
     write_text(state, json.dumps({"fingerprint": mark, "target_layer": split.layer,
                                   "scorecam_channels": profile.saliency.scorecam_channels}))  # fmt: skip
+    for note in notes:
+        note.unlink()
     return split
 
 
@@ -171,9 +166,64 @@ def _all_maps(methods, images: np.ndarray, classes: np.ndarray) -> dict[str, np.
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _save(path: Path, values: np.ndarray) -> None:
-    with atomic(path) as temporary:
-        np.save(temporary, values)
+class _Rows:
+    """Some rows of an array on disk, read when they are sliced."""
+
+    def __init__(self, array: np.ndarray, rows: np.ndarray) -> None:
+        self.array, self.rows = array, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        return self.array[self.rows[part]]
+
+
+def _write_maps(paths: dict[str, Path], methods, images: np.ndarray, rows: np.ndarray, places: np.ndarray, count: int, *, mark: str, bar: tqdm) -> None:
+    """Explain `rows` of `images` batch by batch into files of `count` maps, at `places` in them; the rest is NaN.
+
+    What is in memory does not grow with the number of slices. A killed run goes on after the last batch that its progress file names.
+    """
+    partial = {name: path.with_name(f".{path.stem}.partial.npy") for name, path in paths.items()}
+    progress = _progress(paths)
+    state = json.loads(progress.read_text()) if progress.exists() else {}
+    state = state if state.get("mark") == mark else {}
+    if state.get("finished") and all(path.exists() for path in paths.values()):
+        bar.update(len(rows))
+        return
+    done = state.get("done", 0) if all(path.exists() for path in partial.values()) else 0
+    if not done:
+        for path in partial.values():
+            _lay_out(path, (count, *images.shape[1:]))
+    files = {name: np.lib.format.open_memmap(path, mode="r+") for name, path in partial.items()}
+    bar.update(done)
+    written = time.monotonic()
+    for part, heatmaps in explain(methods, _Rows(images, rows[done:])):
+        for name, values in heatmaps.items():
+            files[name][places[done:][part]] = values
+        bar.update(part.stop - part.start)
+        if time.monotonic() - written > SECONDS:
+            for file in files.values():
+                file.flush()
+            write_text(progress, json.dumps({"mark": mark, "done": done + part.stop}))
+            written = time.monotonic()
+    for name, path in paths.items():
+        files[name].flush()
+        partial[name].replace(path)
+    write_text(progress, json.dumps({"mark": mark, "finished": True}))
+
+
+def _progress(paths: dict[str, Path]) -> Path:
+    first = next(iter(paths.values()))
+    return first.with_name(f".{first.stem}.progress.json")
+
+
+def _lay_out(path: Path, shape: tuple[int, ...]) -> None:
+    """A file of float16 NaN; written, not mapped, because a disk that fills up under a mapped file kills the process."""
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)), "fortran_order": False, "shape": shape})
+        for start in range(0, shape[0], ROWS):
+            file.write(np.full((min(ROWS, shape[0] - start), *shape[1:]), np.nan, np.float16).tobytes())
 
 
 def _fingerprint(study: Study, profile: Profile, architecture: str) -> str:

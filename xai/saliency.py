@@ -20,7 +20,8 @@ CHUNK = 32  # masked inputs in memory at once; Score-CAM's memory grows with thi
 class Split:
     """A network cut at its target layer: `features` (image -> activations) and `head` (activations -> logits).
 
-    The cut is a layer without a path beside it, so the head can be differentiated and run on its own.
+    The cut is a layer without a path beside it, so the head can be differentiated on its own. What runs often is compiled once: on a CPU
+    an EfficientNetB0 answers four to five times as fast as when Keras calls it layer by layer. New weights take effect at once.
 
     Parameters
     ----------
@@ -38,10 +39,12 @@ class Split:
         self.model = keras.Model(model.input, model.output["classification"])
         self.features = keras.Model(model.input, tensor)
         self.head = keras.Model(tensor, model.output["classification"])
+        self._logits = compiled_call(self.model)
+        self._evidence = compiled_gradients(self.features, self.head)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Logits (B, C) of images (B, S, S) in 0-255."""
-        return ops.convert_to_numpy(self.model(_batch(images), training=False))
+        return ops.convert_to_numpy(self._logits(_batch(images)))
 
     def activations_and_gradients(self, images: np.ndarray, classes: np.ndarray | None):
         """Activations A and gradients dS_c/dA of the logit of each image's class; one forward and one backward pass.
@@ -57,40 +60,77 @@ class Split:
         activations, gradients : (B, h, w, K) float32
         logits : (B, C) float32
         """
-        activations = self.features(_batch(images), training=False)
-        if classes is None:
-            classes = ops.argmax(self.head(activations, training=False), axis=-1)
-        gradients, logits = class_gradients(self.head, activations, classes)
-        return tuple(np.asarray(ops.convert_to_numpy(x), np.float32) for x in (activations, gradients, logits))
+        wanted = np.full(len(images), PREDICTED) if classes is None else classes
+        found = self._evidence(_batch(images), ops.convert_to_tensor(np.asarray(wanted, np.int32)))
+        return tuple(np.asarray(ops.convert_to_numpy(x), np.float32) for x in found)
 
 
-def class_gradients(head: keras.Model, activations, classes):
-    """Gradient of each row's class logit with respect to its activations; the only backend-specific code here.
+PREDICTED = -1  # in place of a class: the one with the highest logit
 
-    Returns
-    -------
-    gradients (B, h, w, K), logits (B, C)
-    """
-    selected = ops.one_hot(classes, head.output.shape[-1])
+
+def compiled_call(model: keras.Model):
+    """One compiled forward pass in inference mode, images (B, ...) -> output; any B without compiling anew on TensorFlow."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow
 
-        with tensorflow.GradientTape() as tape:
-            tape.watch(activations)
-            logits = head(activations, training=False)
-            score = ops.sum(logits * ops.cast(selected, logits.dtype))
-        return tape.gradient(score, activations), logits
+        signature = [tensorflow.TensorSpec(model.input.shape, "float32")]
+        return tensorflow.function(lambda images: model(images, training=False), input_signature=signature)
     if backend == "jax":
         import jax
 
-        def score(values):
-            logits, _ = head.stateless_call(head.trainable_variables, head.non_trainable_variables, values, training=False)
-            return ops.sum(logits * selected), logits
+        call = jax.jit(lambda weights, states, images: model.stateless_call(weights, states, images, training=False)[0])
+        return lambda images: call(*_values(model), images)
+    raise StudyError(f"The Keras backend {backend!r} is not supported for heatmaps; use tensorflow or jax.")
 
-        gradients, logits = jax.grad(score, has_aux=True)(activations)
-        return gradients, logits
-    raise StudyError(f"Gradients on the Keras backend {backend!r} are not supported; use tensorflow or jax.")
+
+def compiled_gradients(features: keras.Model, head: keras.Model):
+    """Compiled: features once, then the gradient of each row's class logit through the head alone.
+
+    Returns
+    -------
+    callable
+        (images (B, S, S, 1), classes (B,) int or `PREDICTED`) -> activations (B, h, w, K), their gradients, logits (B, C).
+    """
+    backend = keras.backend.backend()
+    count = head.output.shape[-1]
+
+    def selected(logits, classes):
+        return ops.one_hot(ops.where(classes == PREDICTED, ops.cast(ops.argmax(logits, axis=-1), "int32"), classes), count)
+
+    if backend == "tensorflow":
+        import tensorflow
+
+        @tensorflow.function(input_signature=[tensorflow.TensorSpec(features.input.shape, "float32"), tensorflow.TensorSpec((None,), "int32")])
+        def evidence(images, classes):
+            activations = features(images, training=False)
+            with tensorflow.GradientTape() as tape:
+                tape.watch(activations)
+                logits = head(activations, training=False)
+                score = ops.sum(logits * ops.cast(selected(logits, classes), logits.dtype))
+            return activations, tape.gradient(score, activations), logits
+
+        return evidence
+    if backend == "jax":
+        import jax
+
+        def score(activations, weights, states, classes):
+            logits, _ = head.stateless_call(weights, states, activations, training=False)
+            return ops.sum(logits * selected(logits, classes)), logits
+
+        @jax.jit
+        def evidence(of_features, of_head, images, classes):
+            activations, _ = features.stateless_call(*of_features, images, training=False)
+            gradients, logits = jax.grad(score, has_aux=True)(activations, *of_head, classes)
+            return activations, gradients, logits
+
+        return lambda images, classes: evidence(_values(features), _values(head), images, classes)
+    raise StudyError(f"The Keras backend {backend!r} is not supported for heatmaps; use tensorflow or jax.")
+
+
+def _values(model: keras.Model) -> tuple[list, list]:
+    """Weights as they are now; a compiled JAX function would keep those of its first call."""
+    return [v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]
 
 
 @dataclass
@@ -158,8 +198,10 @@ class ScoreCAM(ClassActivationMap):
     """Score-CAM, Wang et al. 2020, algorithm 1.
 
     H_k = A_k upsampled to the image and scaled to [0, 1]; w = softmax_k of S_c(X o H_k) - S_c(0), with S_c the logit and X
-    the grey image, so that what is masked becomes black background. Channels that are constant over the map have no H_k; they get
-    weight zero, exactly as a map that masks nothing should.
+    the grey image, so that what is masked becomes black background. S_c(0) is one number for all k, which softmax removes, so it is
+    not computed. Channels that are constant over the map have no H_k; they get weight zero, exactly as a map that masks nothing should.
+
+    Masked images of a whole batch go through one buffer of `chunk` images, so memory grows neither with the channels nor the batch.
 
     Parameters
     ----------
@@ -175,33 +217,36 @@ class ScoreCAM(ClassActivationMap):
         self.channels, self.chunk = channels, chunk
 
     def channel_weights(self, evidence: Evidence) -> np.ndarray:
-        black = self.split.logits(np.zeros_like(evidence.images[:1]))[0]
-        return np.stack([
-            self._weights_of(*row, black[row[2]])
-            for row in zip(evidence.images, evidence.activations, evidence.classes)
-        ])  # fmt: skip
+        usable = [self._usable(activations) for activations in evidence.activations]
+        jobs = [(row, channel) for row, channels in enumerate(usable) for channel in channels]
+        scores = np.full((len(usable), evidence.activations.shape[-1]), -np.inf)
+        buffer = np.zeros((min(self.chunk, len(jobs)), *evidence.images.shape[1:]), np.float32)
+        for start in range(0, len(jobs), self.chunk):
+            part = jobs[start : start + self.chunk]
+            for slot, (row, channel) in enumerate(part):
+                _mask(evidence.images[row], evidence.activations[row, ..., channel], out=buffer[slot])
+            rows, channels = np.transpose(part)
+            # The last, shorter chunk goes in full: another shape would be compiled anew on JAX.
+            scores[rows, channels] = self.split.logits(buffer)[np.arange(len(part)), evidence.classes[rows]]
+        highest = np.max(scores, axis=1, keepdims=True)
+        exponent = np.exp(scores - np.where(np.isfinite(highest), highest, 0.0))
+        return exponent / np.maximum(exponent.sum(axis=1, keepdims=True), np.finfo(float).tiny)
 
-    def _weights_of(self, image: np.ndarray, activations: np.ndarray, target: int, black: float) -> np.ndarray:
-        lowest, highest = activations.min(axis=(0, 1)), activations.max(axis=(0, 1))
-        usable = np.flatnonzero(highest > lowest)
+    def _usable(self, activations: np.ndarray) -> np.ndarray:
+        """Numbers of the channels that vary over the map, ascending; of those, with `channels`, the most varied."""
+        usable = np.flatnonzero(activations.max(axis=(0, 1)) > activations.min(axis=(0, 1)))
         if self.channels is not None and len(usable) > self.channels:
             spread = activations[..., usable].std(axis=(0, 1))
             usable = np.sort(usable[np.argsort(-spread, kind="stable")[: self.channels]])
-        weights = np.zeros(activations.shape[-1])
-        if not len(usable):
-            return weights
-        scores = np.empty(len(usable))
-        buffer = np.empty((self.chunk, *image.shape), np.float32)
-        for start in range(0, len(usable), self.chunk):
-            part = usable[start : start + self.chunk]
-            for slot, channel in enumerate(part):
-                mask = upsample(activations[..., channel], image.shape)
-                mask = (mask - mask.min()) / max(np.ptp(mask), 1e-12)
-                np.multiply(image, mask, out=buffer[slot])
-            scores[start : start + len(part)] = self.split.logits(buffer[: len(part)])[:, target] - black
-        exponent = np.exp(scores - scores.max())
-        weights[usable] = exponent / exponent.sum()
-        return weights
+        return usable
+
+
+def _mask(image: np.ndarray, activation: np.ndarray, *, out: np.ndarray) -> None:
+    """The image times the activation map, upsampled and scaled to [0, 1]."""
+    mask = upsample(activation, image.shape)
+    mask -= mask.min()
+    mask /= max(mask.max(), 1e-12)
+    np.multiply(image, mask, out=out)
 
 
 def methods_for(split: Split, names: Sequence[str], *, scorecam_channels: int | None = None) -> list[ClassActivationMap]:
