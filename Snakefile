@@ -39,6 +39,7 @@ def knobs(*sections):
 SHARE = max(1, workflow.cores // len(ARCHITECTURES)) if workflow.cores else 1
 PAPERMILL = "python -m xai.chapter {input.notebook} {output.notebook} -p study {study.root} "
 LOGS = str(study.root / "logs")
+REFERENCES = [str(path) for path in sorted(Path("results").rglob("*.csv"))]
 # The training chapter draws what the augmentation does, with plots.py; a change of a colour must not reach it, so plots are left out.
 NETWORK = modules("models", "batches", "losses", "training", "data/dataset", "tables")
 EXPLAIN = modules("models", "batches", "losses", "training", "saliency", "explaining", "metrics/faithfulness", "metrics/overlap", "data/dataset", "plots", "plotting", "tables")
@@ -111,7 +112,8 @@ rule leakage:
     message: "chapter 2: what a split by slice pretends"
     input:
         NETWORK,
-        modules("leakage", "scores", "metrics/overlap", "metrics/intervals", "plots", "plotting"),
+        REFERENCES,
+        modules("leakage", "scores", "reference", "metrics/overlap", "metrics/intervals", "plots", "plotting"),
         notebook="notebooks/02_leakage.md",
         data=study.index,
     output:
@@ -127,7 +129,8 @@ rule learning_curve:
     message: "chapter 2: would more patients help"
     input:
         NETWORK,
-        modules("learning_curve", "scores", "metrics/overlap", "metrics/intervals", "plots", "plotting"),
+        REFERENCES,
+        modules("learning_curve", "scores", "reference", "metrics/overlap", "metrics/intervals", "plots", "plotting"),
         [study.notebook(f"02_training_{profile.training.curve.architecture}")] if profile.training.curve.architecture in ARCHITECTURES else [],
         notebook="notebooks/02_learning_curve.md",
         data=study.index,
@@ -162,7 +165,8 @@ rule second_head:
     message: "chapter 2: what the second head does"
     input:
         EXPLAIN,
-        modules("ablation", "scores", "masks", "thresholding", "metrics/intervals"),
+        REFERENCES,
+        modules("ablation", "scores", "masks", "reference", "thresholding", "metrics/intervals"),
         expand(study.notebook("ablation/{run}"), run=ABLATIONS),
         expand(study.notebook("02_training_{architecture}"), architecture=profile.training.ablation),
         notebook="notebooks/02_second_head.md",
@@ -246,7 +250,7 @@ rule evaluation:
     message: "chapter 7: evaluation"
     input:
         modules("metrics", "evaluation", "reference", "plots", "plotting", "tables"),
-        [str(path) for path in sorted(Path("results").rglob("*.csv"))],
+        REFERENCES,
         expand(study.notebook("06_reports_{writer}"), writer=WRITERS),
         overlap=study.table("overlap"),
         prior_work="book/prior_work.csv",

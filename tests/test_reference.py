@@ -63,11 +63,14 @@ def test_references_are_read_back(study, tmp_path):
     records = reference.references(tmp_path / "results")
     assert list(records) == ["real"]
     words = reference.in_words(records["real"])
-    for part in ("fold 4", "fold 3", f"{SIZE} px", "1.5 hours", "encoder.weights.h5", "at most 7 epochs", "1 networks", "small slices"):
+    for part in ("fold 4", "fold 3", f"{SIZE} px", "1.5 hours", "encoder.weights.h5", "at most 7 epochs", "1 network, ", "small slices"):
         assert part in words, part
     table = reference.reference_table("real", "classification", tmp_path / "results")
     assert table["accuracy"].tolist() == [0.5, 0.75]
     assert reference.reference_table("real", "overlap", tmp_path / "results") is None
+    ((words, (table,)),) = reference.beside("classification", folder=tmp_path / "results")
+    assert "Reference real, not this run." in words and table["accuracy"].tolist() == [0.5, 0.75]
+    assert not list(reference.beside("classification", "overlap", folder=tmp_path / "results"))
 
 
 def test_scores_join_both_heads_best_first():

@@ -12,9 +12,11 @@ import json
 import platform
 import subprocess
 import sys
+import textwrap
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Iterator
 
 import pandas as pd
 
@@ -113,6 +115,14 @@ def reference_table(name: str, table: str, folder: Path = Path("results")) -> pd
     return pd.read_csv(path) if path.exists() else None
 
 
+def beside(*tables: str, folder: Path = Path("results")) -> Iterator[tuple[str, list[pd.DataFrame]]]:
+    """Every reference that has all of these tables: a paragraph on where it comes from, and the tables."""
+    for name, record in references(folder).items():
+        found = [reference_table(name, table, folder) for table in tables]
+        if all(table is not None for table in found):
+            yield textwrap.fill(f"Reference {name}, not this run. {in_words(record)}", 100), found
+
+
 def scores(classification: pd.DataFrame, segmentation: pd.DataFrame) -> pd.DataFrame:
     """Accuracy, F1, AUC and Dice of each network in one table, best accuracy first; intervals in ``_low`` and ``_high``."""
     wanted = [f"{name}{end}" for name in ("accuracy", "f1", "auc") for end in ("", "_low", "_high")]
@@ -129,8 +139,8 @@ def in_words(record: dict) -> str:
     weights = training["encoder_weights"] or "none (from scratch)"
     return (
         f"Run of {record['date']} on {', '.join(record['source'])} slices (data {record['data_sha256'][:12]}{folds}), {data['image_size']} px, at most "
-        f"{training['epochs']} epochs of batches of {training['batch_size']}, encoder weights {weights}, seed {record['profile']['seed']}; "
-        f"{len(record['training'])} networks, {hours:.1f} hours of training on {record['device']}; code {record['commit'][:12]}."
+        f"{training['epochs'] * training.get('cycles', 1)} epochs of batches of {training['batch_size']}, encoder weights {weights}, seed {record['profile']['seed']}; "
+        f"{len(record['training'])} network{'s' * (len(record['training']) != 1)}, {hours:.1f} hours of training on {record['device']}; code {record['commit'][:12]}."
     )
 
 
