@@ -67,11 +67,17 @@ def find_chapters(study: Study) -> dict[str, list[str]]:
 def make_toc(chapters: dict[str, list[str]]) -> dict[str, Any]:
     """Return the table of contents (jb-book format) of a book that holds `chapters`."""
     entries: list[dict[str, Any]] = []
+    overviews = {chapter[:2]: chapter for chapter in REPEATED if chapter in chapters}
+    # Chapters that share an overview's number stand below it, so that the book's numbers are those the text speaks of.
+    below = {chapter: overviews[chapter[:2]] for chapter in chapters if chapter[:2] in overviews and chapter not in REPEATED}
     for chapter, names in chapters.items():
+        if chapter in below:
+            continue
         entry: dict[str, Any] = {"file": f"chapters/{chapter}"}
         if chapter in REPEATED:
             children = [name.removeprefix(f"{chapter}_") for name in names]
-            entry["sections"] = [
+            entry["sections"] = [{"file": f"chapters/{name}"} for name, overview in below.items() if overview == chapter]
+            entry["sections"] += [
                 {"file": f"chapters/{name}", "title": TITLES.get(child, child)} for name, child in zip(names, children)
             ]
         entries.append(entry)

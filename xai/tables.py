@@ -16,14 +16,22 @@ NAMES = {
     "inceptionresnetv2": "InceptionResNetV2", "gradcam": "Grad-CAM", "gradcampp": "Grad-CAM++", "scorecam": "Score-CAM",
     "template": "Template", "smollm2": "SmolLM2", "llama": "LLaMA", "grok3": "Grok 3", "mistral": "Mistral",
     "by_patient": "by patient", "by_slice": "by slice", "dice": "Dice", "hybrid": "both heads", "classification_only": "class head alone", "segmentation_only": "mask head alone",
+    "gradcam_dice": "Dice of Grad-CAM", "gradcampp_dice": "Dice of Grad-CAM++", "gradcam_pointing": "pointing game, Grad-CAM",
+    "gradcampp_pointing": "pointing game, Grad-CAM++",
 }  # fmt: skip
 HEADERS = {
     "architecture": "Network", "f1": "F1", "auc": "AUC", "ece": "Calibration error", "dice": "Dice", "iou": "IoU", "hd95": "HD95 (px)",
     "target_layer": "Target layer", "grid": "Cells a side", "mtld": "MTLD", "ttr": "TTR", "hdd": "HD-D", "flesch": "Flesch Reading Ease",
     "fkgl": "Flesch-Kincaid grade", "aic": "AIC", "sic": "SIC", "n": "Reports", "seconds": "Seconds", "label": "Class",
     "pointing": "Pointing game", "energy": "Energy inside", "threshold": "Rule", "through_plane_mm": "Through plane (mm)",
-    "in_plane_mm": "In plane (mm)", "top1": "Top 1", "top3": "Top 3",
+    "in_plane_mm": "In plane (mm)", "top1": "Top 1", "top3": "Top 3", "accuracy_sd": "Accuracy, sd of seeds",
+    "dice_sd": "Dice, sd of seeds",
 }  # fmt: skip
+
+
+def _header(column: str) -> str:
+    title = HEADERS.get(column) or NAMES.get(column, column.replace("_", " "))
+    return title[:1].upper() + title[1:]
 
 
 class ShownTable:
@@ -87,7 +95,7 @@ def show(frame: pd.DataFrame, *, columns: Sequence[str] | None = None, mark: Seq
                 text if pd.isna(low) else f"{text} [{_text(low, name)}, {_text(high, name)}]"
                 for text, (low, high) in zip(texts[column], ends)
             ]
-    headers = [HEADERS.get(name, name[:1].upper() + name[1:].replace("_", " ")) for name in wanted]
+    headers = [_header(name) for name in wanted]
     numeric = [pd.api.types.is_numeric_dtype(frame[name]) for name in wanted]
     return ShownTable([headers, *map(list, zip(*texts))], bold, numeric)
 
