@@ -157,7 +157,7 @@ def _fingerprint(study: Study, profile: Profile, weights: Path) -> str:
     """SHA-256 of what decides the scores: weights, slices, parameters, and the code of heatmaps, masks and measures."""
     saliency = profile.saliency.model_dump(include={"minimum_grid", "test_slices", "validation_slices"})
     knobs = json.dumps([saliency, profile.masks.model_dump()], sort_keys=True)
-    code = [(Path(__file__).parent / name).read_bytes() for name in ("saliency.py", "masks.py", "models.py", "metrics/overlap.py")]
+    code = [(Path(__file__).parent / name).read_bytes() for name in ("saliency.py", "network_split.py", "masks.py", "models.py", "metrics/overlap.py")]
     return hashlib.sha256(b"\0".join([weights.read_bytes(), dataset_hash(study).encode(), knobs.encode(), *code])).hexdigest()
 
 

@@ -230,5 +230,5 @@ def _fingerprint(study: Study, profile: Profile, architecture: str) -> str:
     """SHA-256 of what decides the heatmaps: weights, slices, parameters, and the code of the methods."""
     saliency = profile.saliency.model_dump(include={"methods", "minimum_grid", "scorecam_channels", "test_slices", "validation_slices"})
     parts = [study.weights(architecture).read_bytes(), dataset_hash(study).encode(), json.dumps(saliency, sort_keys=True).encode()]
-    parts += [(Path(__file__).parent / name).read_bytes() for name in ("saliency.py", "models.py")]
+    parts += [(Path(__file__).parent / name).read_bytes() for name in ("saliency.py", "network_split.py", "models.py")]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()

@@ -9,128 +9,10 @@ from typing import Iterator, Sequence
 import cv2
 import keras
 import numpy as np
-from keras import ops
 
-from xai.models import target_layer as default_target_layer
-from xai.paths import StudyError
+from xai.network_split import Split
 
 CHUNK = 32  # masked inputs in memory at once; Score-CAM's memory grows with this, not with the channels
-
-
-class Split:
-    """A network cut at its target layer: `features` (image -> activations) and `head` (activations -> logits).
-
-    The cut is a layer without a path beside it, so the head can be differentiated on its own. What runs often is compiled once: on a CPU
-    an EfficientNetB0 answers four to five times as fast as when Keras calls it layer by layer. New weights take effect at once.
-
-    Parameters
-    ----------
-    model : keras.Model
-        A hybrid of `xai.models.build_hybrid` with a classification head.
-    target_layer : str, optional
-        Default: the last spatial layer of the encoder with at least `minimum_grid` cells a side.
-    """
-
-    def __init__(self, model: keras.Model, target_layer: str | None = None, *, minimum_grid: int = 5) -> None:
-        if "classification" not in model.output:
-            raise StudyError(f"{model.name} has no classification head; class activation maps explain a class.")
-        self.layer = target_layer or default_target_layer(model, minimum_grid=minimum_grid).name
-        tensor = model.get_layer(self.layer).output
-        self.model = keras.Model(model.input, model.output["classification"])
-        self.features = keras.Model(model.input, tensor)
-        self.head = keras.Model(tensor, model.output["classification"])
-        self._logits = compiled_call(self.model)
-        self._evidence = compiled_gradients(self.features, self.head)
-
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        """Logits (B, C) of images (B, S, S) in 0-255."""
-        return ops.convert_to_numpy(self._logits(_batch(images)))
-
-    def activations_and_gradients(self, images: np.ndarray, classes: np.ndarray | None):
-        """Activations A and gradients dS_c/dA of the logit of each image's class; one forward and one backward pass.
-
-        Parameters
-        ----------
-        images : (B, S, S) in 0-255
-        classes : (B,) int, optional
-            Class to explain; default the predicted one.
-
-        Returns
-        -------
-        activations, gradients : (B, h, w, K) float32
-        logits : (B, C) float32
-        """
-        wanted = np.full(len(images), PREDICTED) if classes is None else classes
-        found = self._evidence(_batch(images), ops.convert_to_tensor(np.asarray(wanted, np.int32)))
-        return tuple(np.asarray(ops.convert_to_numpy(x), np.float32) for x in found)
-
-
-PREDICTED = -1  # in place of a class: the one with the highest logit
-
-
-def compiled_call(model: keras.Model):
-    """One compiled forward pass in inference mode, images (B, ...) -> output; any B without compiling anew on TensorFlow."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow
-
-        signature = [tensorflow.TensorSpec(model.input.shape, "float32")]
-        return tensorflow.function(lambda images: model(images, training=False), input_signature=signature)
-    if backend == "jax":
-        import jax
-
-        call = jax.jit(lambda weights, states, images: model.stateless_call(weights, states, images, training=False)[0])
-        return lambda images: call(*_values(model), images)
-    raise StudyError(f"The Keras backend {backend!r} is not supported for heatmaps; use tensorflow or jax.")
-
-
-def compiled_gradients(features: keras.Model, head: keras.Model):
-    """Compiled: features once, then the gradient of each row's class logit through the head alone.
-
-    Returns
-    -------
-    callable
-        (images (B, S, S, 1), classes (B,) int or `PREDICTED`) -> activations (B, h, w, K), their gradients, logits (B, C).
-    """
-    backend = keras.backend.backend()
-    count = head.output.shape[-1]
-
-    def selected(logits, classes):
-        return ops.one_hot(ops.where(classes == PREDICTED, ops.cast(ops.argmax(logits, axis=-1), "int32"), classes), count)
-
-    if backend == "tensorflow":
-        import tensorflow
-
-        @tensorflow.function(input_signature=[tensorflow.TensorSpec(features.input.shape, "float32"), tensorflow.TensorSpec((None,), "int32")])
-        def evidence(images, classes):
-            activations = features(images, training=False)
-            with tensorflow.GradientTape() as tape:
-                tape.watch(activations)
-                logits = head(activations, training=False)
-                score = ops.sum(logits * ops.cast(selected(logits, classes), logits.dtype))
-            return activations, tape.gradient(score, activations), logits
-
-        return evidence
-    if backend == "jax":
-        import jax
-
-        def score(activations, weights, states, classes):
-            logits, _ = head.stateless_call(weights, states, activations, training=False)
-            return ops.sum(logits * selected(logits, classes)), logits
-
-        @jax.jit
-        def evidence(of_features, of_head, images, classes):
-            activations, _ = features.stateless_call(*of_features, images, training=False)
-            gradients, logits = jax.grad(score, has_aux=True)(activations, *of_head, classes)
-            return activations, gradients, logits
-
-        return lambda images, classes: evidence(_values(features), _values(head), images, classes)
-    raise StudyError(f"The Keras backend {backend!r} is not supported for heatmaps; use tensorflow or jax.")
-
-
-def _values(model: keras.Model) -> tuple[list, list]:
-    """Weights as they are now; a compiled JAX function would keep those of its first call."""
-    return [v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]
 
 
 @dataclass
@@ -308,10 +190,6 @@ def upsample(grid: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 def _upsample_all(grids: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return np.stack([upsample(grid, shape) for grid in grids])
-
-
-def _batch(images: np.ndarray):
-    return ops.convert_to_tensor(np.asarray(images, np.float32)[..., None])
 
 
 def randomise_from_top(model: keras.Model, share: float, *, seed: int) -> int:
