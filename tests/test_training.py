@@ -134,6 +134,19 @@ def test_batches_pair_images_masks_and_labels(study):
     assert sorted(seen) == list(rows) and seen != list(rows)
 
 
+@pytest.mark.parametrize("heads", [("classification", "segmentation"), ("segmentation",)])
+@pytest.mark.parametrize("weights", [None, np.array([0.5, 1.0, 2.0], np.float32)], ids=["plain", "weighted"])
+def test_fit_reads_the_same_batches_without_automatic_tuning(study, heads, weights):
+    """A tuning thread would hold up the end of every epoch."""
+    dataset = Dataset(study)
+    batches = Batches(dataset, dataset.rows("train"), batch_size=5, heads=heads, weights=weights, shuffle_seed=[3, 0])
+    pipeline = batches.for_fit()
+    assert pipeline.options().autotune.enabled is False and int(pipeline.cardinality()) == len(batches) == 3
+    for found, expected in zip(pipeline.as_numpy_iterator(), (batches[number] for number in range(3)), strict=True):
+        for left, right in zip(keras.tree.flatten(found), keras.tree.flatten(expected), strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
 def test_order_of_an_epoch_depends_on_seed_and_epoch_alone(study):
     dataset = Dataset(study)
     rows = dataset.rows("test")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from xai.data.dataset import share_arrays
-from xai.metrics.intervals import patient_interval
+from xai.metrics.intervals import means_with_intervals
 from xai.paths import LABELS, Study, StudyError, atomic
 from xai.profiles import Profile
 from xai.scores import slice_scores
@@ -166,7 +166,7 @@ def leakage_table(study: Study, profile: Profile) -> pd.DataFrame:
     rows = []
     for (condition, seed), slices in _slice_scores(study, profile).groupby(["condition", "seed"], sort=False):
         row = {"condition": condition, "seed": str(seed), "slices": len(slices), "patients": slices["patient"].nunique()}
-        rows.append(row | _scores(slices, ("accuracy", "dice"), profile))
+        rows.append(row | means_with_intervals(slices, ("accuracy", "dice"), draws=profile.evaluation.bootstrap, seed=profile.seed))
     return pd.DataFrame(rows)
 
 
@@ -188,7 +188,7 @@ def leakage_gap(study: Study, profile: Profile) -> pd.DataFrame:
         both = means[measure]
         paired = (both["by_slice"] - both["by_patient"]).rename("gap").reset_index()
         row = {"measure": measure, **{condition: float(both[condition].mean()) for condition in CONDITIONS}}
-        rows.append(row | _scores(paired, ("gap",), profile))
+        rows.append(row | means_with_intervals(paired, ("gap",), draws=profile.evaluation.bootstrap, seed=profile.seed))
     return pd.DataFrame(rows)
 
 
@@ -201,16 +201,6 @@ def _slice_scores(study: Study, profile: Profile) -> pd.DataFrame:
             target = condition_study(study, condition, seed)
             parts.append(slice_scores(target, architecture, made_by="02_leakage").assign(condition=condition, seed=seed))
     return pd.concat(parts, ignore_index=True)
-
-
-def _scores(slices: pd.DataFrame, columns: tuple[str, ...], profile: Profile) -> dict[str, float]:
-    """Means over slices with intervals over patients."""
-    result: dict[str, float] = {}
-    for column in columns:
-        values = slices[column].to_numpy(float)
-        low, high = patient_interval(values, slices["patient"].to_numpy(), draws=profile.evaluation.bootstrap, seed=profile.seed)
-        result |= {column: float(values.mean()), f"{column}_low": low, f"{column}_high": high}
-    return result
 
 
 def _architecture(profile: Profile) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from xai.data.dataset import Dataset, share_arrays
-from xai.metrics.intervals import patient_interval
+from xai.metrics.intervals import means_with_intervals
 from xai.paths import LABELS, Study, StudyError, atomic
 from xai.profiles import Profile
 from xai.scores import slice_scores
@@ -96,11 +96,7 @@ def curve_table(study: Study, profile: Profile) -> pd.DataFrame:
         index = Dataset(target).index
         train, scores = index[index["split"] == "train"], slice_scores(target, architecture, made_by="02_learning_curve")
         row = {"share": share, "patients": train["patient"].nunique(), "slices": len(train), "epochs": len(pd.read_csv(target.history(architecture)))}
-        for name in ("accuracy", "dice"):
-            values, patients = scores[name].to_numpy(), scores["patient"].to_numpy()
-            low, high = patient_interval(values, patients, draws=profile.evaluation.bootstrap, seed=profile.seed)
-            row |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
-        rows.append(row)
+        rows.append(row | means_with_intervals(scores, ("accuracy", "dice"), draws=profile.evaluation.bootstrap, seed=profile.seed))
     return pd.DataFrame(rows)
 
 
