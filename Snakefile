@@ -42,7 +42,7 @@ LOGS = str(study.root / "logs")
 REFERENCES = [str(path) for path in sorted(Path("results").rglob("*.csv"))]
 # The training chapter draws what the augmentation does, with plots.py; a change of a colour must not reach it, so plots are left out.
 NETWORK = modules("models", "batches", "losses", "training", "data/dataset", "tables")
-EXPLAIN = modules("models", "batches", "losses", "training", "saliency", "network_split", "explaining", "metrics/faithfulness", "metrics/overlap", "data/dataset", "plots", "plotting", "tables")
+EXPLAIN = modules("models", "batches", "losses", "training", "saliency", "network_split", "explaining", "checks", "metrics/faithfulness", "metrics/stability", "metrics/overlap", "data/dataset", "plots", "plotting", "tables")
 FACTS = ("metrics/facts", "metrics/claims", "metrics/numeric", "metrics/vocabulary")
 
 
@@ -166,7 +166,7 @@ rule second_head:
     input:
         EXPLAIN,
         REFERENCES,
-        modules("ablation", "scores", "masks", "reference", "thresholding", "metrics/intervals"),
+        modules("ablation", "scores", "masks", "outlines", "reference", "thresholding", "metrics/intervals"),
         expand(study.notebook("ablation/{run}"), run=ABLATIONS),
         expand(study.notebook("02_training_{architecture}"), architecture=profile.training.ablation),
         notebook="notebooks/02_second_head.md",
@@ -199,7 +199,7 @@ rule saliency:
 rule thresholding:
     message: "chapter 4: from heatmaps to masks"
     input:
-        modules("masks", "thresholding", "metrics/overlap", "data/dataset", "plots", "plotting", "tables"),
+        modules("masks", "outlines", "thresholding", "metrics/overlap", "metrics/intervals", "data/dataset", "plots", "plotting", "tables"),
         expand(study.notebook("03_saliency_{architecture}"), architecture=ARCHITECTURES),
         notebook="notebooks/04_thresholding.md",
     output:
@@ -207,7 +207,7 @@ rule thresholding:
         overlap=study.table("overlap"),
         rules=study.table("threshold_rules"),
     log: f"{LOGS}/04_thresholding.log"
-    params: knobs=knobs("masks")
+    params: knobs=knobs("masks", "evaluation")
     resources: mem_mb=4000, runtime=240
     shell: PAPERMILL + "2> {log}"
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -115,10 +117,17 @@ def main() -> None:
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--batches", type=int, default=20, help="batches fitted to see how long training waits")
+    parser.add_argument("--no-header", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if not options.architectures:
+        # A process for each: TensorFlow keeps the memory of networks that are gone.
+        for number, architecture in enumerate(NINE):
+            subprocess.run([sys.executable, __file__, architecture, *sys.argv[1:], *(["--no-header"] if number else [])], check=True)
+        return
     training.limit_threads()
-    print(f"{'network':<20} {'slices/s':>9} {'class head / plain':>19} {'hybrid / plain':>15} {'waiting %':>10} {'keras / ours':>13}")
-    for architecture in options.architectures or NINE:
+    if not options.no_header:
+        print(f"{'network':<20} {'slices/s':>9} {'class head / plain':>19} {'hybrid / plain':>15} {'waiting %':>10} {'keras / ours':>13}", flush=True)
+    for architecture in options.architectures:
         settings = {"batch_size": options.batch_size, "precision": options.precision, "architectures": [architecture]}
         profile = Profile(data={"image_size": options.image_size}, training=settings)
         keras.backend.clear_session()

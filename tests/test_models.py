@@ -5,9 +5,9 @@ import importlib
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
-from xai.models import ARCHITECTURES, _scale, build_hybrid, cut_layers, encoder_of, skip_layers, target_layer
+from xai.models import ARCHITECTURES, DECODER_FILTERS, EVIDENCE, MaskedEvidence, _scale, build_hybrid, cut_layers, encoder_of, skip_layers, target_layer
 from xai.profiles import NINE, SMALLEST_INPUT
 
 SIZE = 75
@@ -49,7 +49,7 @@ def test_hybrid(hybrid, images):
     assert encoder.count_params() == ENCODER_PARAMETERS[hybrid.name]
     assert encoder.output.shape[-1] == LAST_CHANNELS[hybrid.name]
     # Dense: one weight for each channel and class, and a bias.
-    assert hybrid.get_layer("classification").count_params() == 3 * LAST_CHANNELS[hybrid.name] + 3
+    assert hybrid.get_layer("classification").count_params() == 3 * DECODER_FILTERS[0] + 3
 
     outputs = hybrid(images, training=False)
     assert set(outputs) == {"classification", "segmentation"}
@@ -63,13 +63,55 @@ def test_hybrid(hybrid, images):
     features = keras.Model(hybrid.input, hybrid.get_layer(target.name).output)
     head = keras.Model(hybrid.get_layer(target.name).output, hybrid.output["classification"])
     np.testing.assert_allclose(value(head(features(images, training=False), training=False)), logits, rtol=1e-5, atol=1e-5)
-    deeper = [layer.size for layer in cut_layers(encoder)[[c.name for c in cut_layers(encoder)].index(target.name) + 1 :]]
-    assert all(size < 4 for size in deeper), "a deeper layer would have done"
+    assert target == (EVIDENCE, max(target.size, round(SIZE / 4)), DECODER_FILTERS[0])
 
     skips = skip_layers(encoder, SIZE)
     assert len({layer.name for layer in skips}) == len(skips)
     sizes = np.array([layer.size for layer in skips])
     assert (np.diff(sizes) > 0).all() and sizes[0] <= SIZE / 8 and sizes[-1] >= SIZE / 3
+
+
+def test_evidence_is_the_mean_under_the_mask():
+    """Two channels on four cells; the mask sees the first cell alone, then two evenly, then nothing at all but the third a little more."""
+    features = np.arange(8, dtype=np.float32).reshape(1, 2, 2, 2)
+    certain = 50.0
+    for logits, expected in (
+        ([certain, -certain, -certain, -certain], [0, 1]),
+        ([certain, certain, -certain, -certain], [1, 2]),
+    ):
+        evidence = value(MaskedEvidence()([features, np.reshape(np.float32(logits), (1, 2, 2, 1))]))
+        np.testing.assert_allclose(evidence.mean(axis=(1, 2))[0], expected, rtol=1e-3, atol=1e-6)
+        assert evidence[0][np.reshape(logits, (2, 2)) < 0].max(initial=0) < 1e-12
+    faint = value(MaskedEvidence()([features + 1, np.reshape(np.float32([-9, -9, -5, -9]), (1, 2, 2, 1))]))[0]
+    assert np.unravel_index(faint.sum(axis=-1).argmax(), (2, 2)) == (1, 0) and np.isfinite(faint).all()
+
+
+def test_class_is_read_where_the_mask_head_sees_a_tumour(images):
+    """With a mask that sees one corner, the evidence is zero elsewhere; the mask gets no gradient from the class, the features do."""
+    import tensorflow
+
+    model = build_hybrid("vgg16", image_size=SIZE, seed=1)
+    layer = model.get_layer("mask_logits")
+    with tensorflow.GradientTape() as tape:
+        loss = ops.sum(model(images, training=False)["classification"][:, 0])
+    gradients = dict(zip((v.path for v in model.trainable_variables), tape.gradient(loss, model.trainable_variables)))
+    assert gradients[layer.kernel.path] is None, "the class would train the mask"
+    assert sum(gradient is not None and np.abs(value(gradient)).max() > 0 for gradient in gradients.values()) > 20
+
+
+@pytest.mark.parametrize("variant, heads", [
+    ("two_heads", {"classification", "segmentation"}), ("classification_only", {"classification"}), ("segmentation_only", {"segmentation"}),
+])  # fmt: skip
+def test_variants(variant, heads):
+    """Only the hybrid reads its class from under the mask; the others pool the encoder's last map, so its layers are the targets."""
+    model = build_hybrid("vgg16", image_size=SIZE, variant=variant)
+    assert set(model.output) == heads and EVIDENCE not in {layer.name for layer in model.layers}
+    if "classification" in heads:
+        assert model.get_layer("classification").count_params() == 3 * LAST_CHANNELS["vgg16"] + 3
+        candidates = cut_layers(encoder_of(model))
+        target = target_layer(model, minimum_grid=4)
+        deeper = candidates[[c.name for c in candidates].index(target.name) + 1 :]
+        assert target.size >= 4 and all(layer.size < 4 for layer in deeper), "a deeper layer would have done"
 
 
 # Cuts of small graphs drawn by hand
@@ -117,7 +159,7 @@ def test_every_cut_splits_the_network_exactly():
 
 def test_target_layer_respects_the_minimum_grid():
     """ResNet50 at 75 px has maps of 38, 19, 10, 5 and 3 cells; the last block of each stage is a cut."""
-    model = build_hybrid("resnet50", image_size=SIZE)
+    model = build_hybrid("resnet50", image_size=SIZE, variant="two_heads")
     wanted = {2: ("conv5_block3_out", 3), 3: ("conv5_block3_out", 3), 4: ("conv4_block6_out", 5), 5: ("conv4_block6_out", 5),
               6: ("conv3_block4_out", 10), 10: ("conv3_block4_out", 10), 11: ("conv2_block3_out", 19)}  # fmt: skip
     assert {grid: target_layer(model, minimum_grid=grid)[:2] for grid in wanted} == wanted

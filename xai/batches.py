@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import keras
 import numpy as np
@@ -12,6 +13,8 @@ from xai.data.dataset import Dataset
 from xai.paths import LABELS
 
 SYMMETRIC_PLANES = ("axial", "coronal")
+# Layers of KerasCV and of core Keras alike, with their first arguments: shares of a turn and of the side.
+GEOMETRY = {"RandomRotation": (0.04,), "RandomTranslation": (0.08, 0.08), "RandomZoom": ((-0.15, 0.15), (-0.15, 0.15))}
 
 
 class Batches(keras.utils.PyDataset):
@@ -83,32 +86,60 @@ def make_augmentation(seed: int):
     callable
         (images (B, S, S, 1) in 0-255, masks (B, S, S, 1) 0/1, may_flip (B,) bool) -> images and masks, numpy arrays.
     """
-    try:
-        if keras.backend.backend() != "tensorflow":
-            raise ImportError("KerasCV needs TensorFlow")
-        import keras_cv.layers as source
-
-        rotation = source.RandomRotation(0.04, fill_mode="constant", segmentation_classes=2, seed=seed)
-    except ImportError:
-        source = keras.layers
-        rotation = source.RandomRotation(0.04, fill_mode="constant", seed=seed)
-    shift = source.RandomTranslation(0.08, 0.08, fill_mode="constant", seed=seed + 1)
-    zoom = source.RandomZoom((-0.15, 0.15), (-0.15, 0.15), fill_mode="constant", seed=seed + 2)
-    draw = np.random.default_rng(seed + 3)
+    warp, draw = _warp(), np.random.default_rng(seed)
 
     def augment(images: np.ndarray, masks: np.ndarray, may_flip: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         flip = (may_flip & (draw.random(len(images)) < 0.5))[:, None, None, None]
         images, masks = (np.where(flip, array[:, :, ::-1], array) for array in (images, masks))
-        pair = {"images": images, "segmentation_masks": masks}
-        for layer in (rotation, shift, zoom):
-            pair = layer(pair, training=True)
-        images = np.clip(ops.convert_to_numpy(pair["images"]), 0, 255)
-        masks = (ops.convert_to_numpy(pair["segmentation_masks"]) > 0.5).astype(np.float32)
+        moved = warp(np.concatenate([images, masks], axis=-1), draw.integers(1, 2**31, len(GEOMETRY)))
+        images, masks = np.clip(moved[..., :1], 0, 255), (moved[..., 1:] > 0.5).astype(np.float32)
         gamma, gain, lift = (draw.uniform(low, high, (len(images), 1, 1, 1)) for low, high in ((0.75, 1.33), (0.85, 1.15), (-12, 12)))
         images = 255 * (images / 255) ** gamma * gain + lift
         return np.clip(images, 0, 255).astype(np.float32), masks
 
     return augment
+
+
+def _warp():
+    """Rotation, shift and zoom of pictures (B, S, S, channels) by three seeds; all channels of a picture move as one.
+
+    KerasCV's layers are compiled once for the process: a third of the time they take one operation after the other. Seeds come with every
+    call, so that no two augmentations share a random state.
+    """
+    try:
+        if keras.backend.backend() != "tensorflow":
+            raise ImportError("KerasCV needs TensorFlow")
+        import keras_cv.layers
+    except ImportError:
+        def warp(pictures: np.ndarray, seeds) -> np.ndarray:
+            for (name, how), seed in zip(GEOMETRY.items(), seeds):
+                pictures = getattr(keras.layers, name)(*how, fill_mode="constant", seed=int(seed))(pictures, training=True)
+            return ops.convert_to_numpy(pictures)
+
+        return warp
+    moving, compiled = _kerascv_warp(keras_cv.layers)
+
+    def warp(pictures: np.ndarray, seeds) -> np.ndarray:
+        for layer, seed in zip(moving, seeds):
+            layer._random_generator.reset_from_seed(int(seed))
+        return compiled(pictures).numpy()
+
+    return warp
+
+
+@cache
+def _kerascv_warp(source):
+    import tensorflow
+
+    moving = [getattr(source, name)(*how, fill_mode="constant", seed=1) for name, how in GEOMETRY.items()]
+
+    @tensorflow.function(reduce_retracing=True)
+    def compiled(pictures):
+        for layer in moving:
+            pictures = layer(pictures, training=True)
+        return pictures
+
+    return moving, compiled
 
 
 def augmented_examples(dataset: Dataset, *, count: int = 3, draws: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Chapter 3's work: explain the slices of a study with one network, and test the explanations."""
+"""Chapter 3's work: explain the slices of a study with one network."""
 
 from __future__ import annotations
 
@@ -10,20 +10,15 @@ from typing import Sequence
 
 import keras
 import numpy as np
-import pandas as pd
-from keras import ops
 from tqdm.auto import tqdm
 
 from xai.data.dataset import Dataset, dataset_hash
-from xai.metrics.faithfulness import information_curves, insertion_deletion, rank_similarity
-from xai.metrics.overlap import baselines
 from xai.paths import LABELS, Study, atomic, write_text
 from xai.profiles import Profile
-from xai.saliency import Split, explain, methods_for, randomise_from_top
+from xai.saliency import Split, explain, methods_for
 
 ROWS = 1024  # maps written at once while a file is laid out
 SECONDS = 5  # between two notes of progress; a killed run repeats no more than that
-BASELINES = ("random", "centre", "intensity")  # for faithfulness; overlap is measured against all five
 
 
 def explain_study(study: Study, profile: Profile, architecture: str, model: keras.Model) -> Split:
@@ -71,87 +66,6 @@ def load_heatmaps(study: Study, architecture: str, methods: Sequence[str], posit
     }
 
 
-def faithfulness(study: Study, profile: Profile, architecture: str, split: Split) -> tuple[pd.DataFrame, dict]:
-    """Insertion, deletion, AIC and SIC of the methods and of maps that know nothing, on the same few slices.
-
-    Returns
-    -------
-    DataFrame
-        architecture, method, slices, insertion, deletion, aic, sic (areas).
-    dict
-        method -> curve name -> (x, y) of the mean (insertion, deletion) or median (aic, sic) curve.
-    """
-    dataset = Dataset(study)
-    rows = np.intersect1d(
-        dataset.balanced_rows("test", profile.saliency.faithfulness_slices), dataset.balanced_rows("test", profile.saliency.test_slices)
-    )
-    positions = np.searchsorted(dataset.rows("test"), rows)
-    images = np.asarray(dataset.images[rows], np.float32)
-    heatmaps = load_heatmaps(study, architecture, profile.saliency.methods, positions)
-    simple = baselines(images, np.asarray(dataset.masks[dataset.rows("train")]), seed=profile.seed)
-    heatmaps |= {name: simple[name] for name in BASELINES}
-
-    def predict(batch: np.ndarray) -> np.ndarray:
-        return ops.convert_to_numpy(ops.softmax(split.logits(batch), axis=-1))
-
-    classes = predict(images).argmax(axis=1)
-    records, curves = [], {}
-    for name, maps in tqdm(heatmaps.items(), desc="faithfulness", unit="method"):
-        steps = insertion_deletion(predict, images, maps, classes, steps=profile.saliency.faithfulness_steps, seed=profile.seed)
-        bits = information_curves(predict, images, maps, classes, seed=profile.seed)
-        records.append({
-            "architecture": architecture, "method": name, "slices": len(rows),
-            "insertion": steps.insertion_auc.mean(), "deletion": steps.deletion_auc.mean(),
-            "aic": bits.aic_auc, "sic": bits.sic_auc, "aic_slices": bits.aic_images, "sic_slices": bits.sic_images,
-        })  # fmt: skip
-        curves[name] = {
-            "insertion": (steps.x, steps.insertion.mean(axis=0)), "deletion": (steps.x, steps.deletion.mean(axis=0)),
-            "sic": (bits.x, bits.sic), "aic": (bits.x, bits.aic),
-        }  # fmt: skip
-    table = pd.DataFrame(records)
-    with atomic(study.saliency_table(architecture, "faithfulness")) as temporary:
-        table.to_csv(temporary, index=False)
-    return table, curves
-
-
-def sanity(study: Study, profile: Profile, architecture: str, model: keras.Model) -> pd.DataFrame:
-    """Likeness of heatmaps to those of the trained network while its layers are randomised from the top.
-
-    Score-CAM is left out unless it is the only method: it needs one forward pass per channel at every stage. The class explained
-    stays that of the trained network.
-    The model's weights are changed in place and put back.
-
-    Returns
-    -------
-    DataFrame
-        architecture, method, layer_fraction, similarity (Spearman rank correlation); one row per slice and stage.
-    """
-    dataset = Dataset(study)
-    images = np.asarray(dataset.images[dataset.balanced_rows("test", profile.saliency.sanity_slices)], np.float32)
-    split = Split(model, minimum_grid=profile.saliency.minimum_grid)
-    quick = [name for name in profile.saliency.methods if name != "scorecam"]
-    methods = methods_for(split, quick or profile.saliency.methods, scorecam_channels=profile.saliency.scorecam_channels)
-    classes = split.logits(images).argmax(axis=1)
-    trained = model.get_weights()
-    original = _all_maps(methods, images, classes)
-    records = []
-    try:
-        for share in tqdm(np.linspace(0, 1, profile.saliency.sanity_stages), desc="randomising", unit="stage"):
-            model.set_weights(trained)
-            randomise_from_top(model, float(share), seed=profile.seed)
-            for name, maps in _all_maps(methods, images, classes).items():
-                # A constant map has no ranks; it is not alike.
-                similarity = np.nan_to_num(rank_similarity(original[name], maps))
-                records += [{"architecture": architecture, "method": name, "layer_fraction": float(share), "similarity": float(value)}
-                            for value in similarity]  # fmt: skip
-    finally:
-        model.set_weights(trained)
-    table = pd.DataFrame(records)
-    with atomic(study.saliency_table(architecture, "sanity")) as temporary:
-        table.to_csv(temporary, index=False)
-    return table
-
-
 def cases_to_show(study: Study, profile: Profile) -> np.ndarray:
     """Positions within the test split of one explained slice per class, the first of `balanced_rows`."""
     dataset = Dataset(study)
@@ -159,11 +73,6 @@ def cases_to_show(study: Study, profile: Profile) -> np.ndarray:
     labels = dataset.index["label"].to_numpy()[rows]
     first = [rows[labels == label][len(rows[labels == label]) // 2] for label in LABELS]
     return np.searchsorted(dataset.rows("test"), first)
-
-
-def _all_maps(methods, images: np.ndarray, classes: np.ndarray) -> dict[str, np.ndarray]:
-    parts = [maps for _, maps in explain(methods, images, classes=classes)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 class _Rows:

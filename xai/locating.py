@@ -41,8 +41,7 @@ def choose_explanation(study: Study, profile: Profile) -> tuple[str, str]:
     rules = pd.read_csv(study.need(study.table("threshold_rules"), "04_thresholding"))
     architecture = profile.atlas.architecture or max(profile.training.architectures, key=kept_epoch)
     own = rules[rules["architecture"] == architecture].set_index("method")
-    best = own[["fixed", "validation", "adaptive", "otsu"]].max(axis=1)
-    return architecture, profile.atlas.method or str(best.idxmax())
+    return architecture, profile.atlas.method or str(own["dice"].idxmax())
 
 
 def find_all(study: Study, profile: Profile, architecture: str, method: str) -> pd.DataFrame:

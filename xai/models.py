@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from xai.paths import VARIANTS, StudyError
 
@@ -37,6 +37,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "inceptionresnetv2": Architecture("InceptionResNetV2", "InceptionResNetV2", 75, "tf"),
 }
 
+EVIDENCE = "evidence"  # the layer of a hybrid whose activations the class head pools
+EVIDENCE_STRIDE = 4
 DECODER_FILTERS = (128, 64, 32, 16)  # from stride 16 to stride 2; light beside encoders of 4 to 55 million weights
 
 
@@ -90,9 +92,12 @@ def encoder_of(model: keras.Model) -> keras.Model:
 def target_layer(model: keras.Model, *, minimum_grid: int = 5) -> FeatureLayer:
     """The layer whose activations the class activation maps weigh.
 
-    The last spatial layer of the encoder, unless its map has fewer than `minimum_grid` cells a side (small
-    inputs); then the deepest layer that has them. A 2 x 2 map cannot localise anything.
+    Of a hybrid the evidence that its class head pools. Of other networks the last spatial layer of the encoder, unless its map has fewer
+    than `minimum_grid` cells a side (small inputs); then the deepest layer that has them. A 2 x 2 map cannot localise anything.
     """
+    evidence = next((layer.output.shape for layer in model.layers if layer.name == EVIDENCE), None)
+    if evidence is not None and evidence[1] >= minimum_grid:
+        return FeatureLayer(EVIDENCE, int(evidence[1]), int(evidence[3]))
     candidates = [layer for layer in cut_layers(encoder_of(model)) if layer.size >= minimum_grid]
     if not candidates:
         raise StudyError(
@@ -122,8 +127,10 @@ def build_hybrid(
         A key of `ARCHITECTURES`.
     image_size : int
         Side of the square input in pixels.
-    variant : {"hybrid", "classification_only", "segmentation_only"}
-        Which heads the network has; the last two serve the ablation.
+    variant : {"hybrid", "two_heads", "classification_only", "segmentation_only"}
+        Which heads the network has, and where the class head looks. ``hybrid``: both heads, and the class is read from where the mask head
+        finds the tumour (`MaskedEvidence`). The others serve the ablation; ``two_heads`` has both side by side, the class read from the
+        average of the encoder's last map, as ``classification_only`` does without a mask head.
     encoder_weights : str, optional
         None (random), "imagenet" (downloaded by Keras), or the path of a Keras weights file of the encoder, as
         ``keras.applications`` builds it with ``include_top=False, weights=None``.
@@ -167,15 +174,17 @@ def build_hybrid(
 
     precise = keras.config.dtype_policy().variable_dtype  # losses are computed in single precision also where features are not
     outputs = {}
+    if variant != "classification_only":
+        semantic, mask_logits = _decoder(encoder, image_size)
+        outputs["segmentation"] = layers.Resizing(image_size, image_size, dtype=precise, name="segmentation")(mask_logits)
     if variant != "segmentation_only":
-        pooled = layers.GlobalAveragePooling2D(name="pooled")(encoder.output)
+        seen = _evidence(semantic, mask_logits, image_size) if variant == "hybrid" else encoder.output
+        pooled = layers.GlobalAveragePooling2D(name="pooled")(seen)
         outputs["classification"] = layers.Dense(
             classes, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01, seed=seed), dtype=precise, name="classification"
         )(
             layers.Dropout(dropout, seed=seed, name="head_dropout")(pooled)
         )
-    if variant != "classification_only":
-        outputs["segmentation"] = _decoder(encoder, image_size)
     model = keras.Model(image, outputs, name=architecture)
     model.encoder_output = encoder.layers[-1].name
     return model
@@ -237,13 +246,39 @@ def _initialise(encoder: keras.Model, weights: str | None, momentum: float | Non
                 layer.kernel.assign(start(layer.kernel.shape))
 
 
+@keras.saving.register_keras_serializable("xai")
+class MaskedEvidence(layers.Layer):
+    """Features E (B, h, w, K) weighted by the mask's probability p: E p / mean(p), so that their plain average is the mean under the mask.
+
+    Masked average pooling (Zhang et al. 2018, SG-One) in two steps, with a layer between whose map shows where the class is read: a class
+    activation map of that layer is zero where the mask head sees no tumour. The mask is not trained through the class: its gradient stops here.
+    Where the mask head finds nothing, p is small everywhere and its largest values decide alone.
+    """
+
+    def call(self, inputs):
+        features, mask_logits = inputs
+        probability = ops.stop_gradient(ops.sigmoid(ops.cast(mask_logits, "float32")))
+        share = probability / (ops.mean(probability, axis=(1, 2), keepdims=True) + 1e-4)
+        return features * ops.cast(share, features.dtype)
+
+    def compute_output_shape(self, shapes):
+        return shapes[0]
+
+
+def _evidence(semantic, mask_logits, image_size: int):
+    """What the class head of a hybrid pools: the decoder's deepest features, under the mask, on a grid fine enough to show a tumour."""
+    cells = max(semantic.shape[1], round(image_size / EVIDENCE_STRIDE))
+    fine = layers.Resizing(cells, cells, name="evidence_up")(semantic)
+    return MaskedEvidence(name=EVIDENCE)([fine, layers.Resizing(cells, cells, name="evidence_mask")(mask_logits)])
+
+
 def _decoder(encoder: keras.Model, image_size: int):
-    """A light decoder over the encoder's own feature maps; mask logits at full size.
+    """A light decoder over the encoder's own feature maps: its deepest features (stride 16) and the mask's logits at about half size.
 
     Features are merged by addition after 1 x 1 convolutions, as in a feature pyramid (Lin et al. 2017), not by concatenation as in a
     U-Net: a third of the arithmetic, so that the second head costs an efficient encoder little.
     """
-    x = encoder.output
+    x, deepest = encoder.output, None
     for layer, filters in zip(skip_layers(encoder, image_size), DECODER_FILTERS):
         skip = encoder.get_layer(layer.name).output
         name = f"decoder_{layer.size}"
@@ -255,6 +290,6 @@ def _decoder(encoder: keras.Model, image_size: int):
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"{name}_conv")(merged)
         x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
         x = layers.Activation("relu", name=f"{name}_relu")(x)
+        deepest = x if deepest is None else deepest
     # A tumour fills a few percent of a slice: start from a low probability instead of one half everywhere.
-    x = layers.Conv2D(1, 1, bias_initializer=keras.initializers.Constant(-2.0), name="mask_logits")(x)
-    return layers.Resizing(image_size, image_size, dtype=keras.config.dtype_policy().variable_dtype, name="segmentation")(x)
+    return deepest, layers.Conv2D(1, 1, bias_initializer=keras.initializers.Constant(-2.0), name="mask_logits")(x)

@@ -12,7 +12,7 @@ from typing import Iterator
 LABELS = ("glioma", "meningioma", "pituitary")
 PLANES = ("axial", "coronal", "sagittal")
 METHODS = ("gradcam", "gradcampp", "scorecam")
-VARIANTS = ("hybrid", "classification_only", "segmentation_only")
+VARIANTS = ("hybrid", "two_heads", "classification_only", "segmentation_only")
 
 
 class StudyError(ValueError):

@@ -7,14 +7,22 @@ from typing import Iterator, NamedTuple
 
 import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
 
 from xai.data.dataset import Dataset
-from xai.masks import RULES, adaptive_percentiles, otsu, refine, refine_steps, threshold
+from xai.masks import (
+    RULES, contrast_percentiles, edge_percentiles, half_energy, half_maximum, otsu, refine, refine_steps, threshold,
+)  # fmt: skip
 from xai.metrics import overlap as scores
+from xai.metrics.intervals import patient_interval
+from xai.outlines import STEPS, follow_image
 from xai.paths import LABELS, Study, atomic, write_text
 from xai.profiles import Profile
 
-LABEL_FREE = ("fixed", "validation", "adaptive", "otsu")  # rules that never see the test masks
+LABEL_FREE = tuple(rule for rule in RULES if rule != "oracle")  # rules that never see the test masks
+CUTS = {"otsu": otsu, "half maximum": half_maximum, "half energy": half_energy}  # by the heatmap alone
+CHOSEN = "chosen"  # the rule best on validation, and the step that follows the image
+PERCENTILES = {"contrast": contrast_percentiles, "edges": edge_percentiles}  # by heatmap and image
 
 
 def percentiles(profile: Profile) -> np.ndarray:
@@ -36,16 +44,16 @@ def validation_curves(study: Study, profile: Profile) -> pd.DataFrame:
     for architecture, method in _pairs(profile):
         maps = _validation_maps(study, architecture, method)
         for percentile in percentiles(profile):
-            masks = refine(threshold(maps, percentile), maps, opening_radius=profile.masks.opening_radius)
+            masks = _clean(threshold(maps, percentile), maps, profile)
             dice = float(scores.dice(masks, truth).mean())
             records.append({"architecture": architecture, "method": method, "percentile": int(percentile), "dice": dice})
     return pd.DataFrame(records)
 
 
-def masks_of(
+def cut_of(
     rule: str, heatmaps: np.ndarray, images: np.ndarray, profile: Profile, *, chosen: float, truth: np.ndarray | None = None
 ) -> np.ndarray:
-    """Cleaned masks of heatmaps by one rule of `xai.masks.RULES`.
+    """Raw masks (N, S, S) of heatmaps by one rule of `xai.masks.RULES`, before clean-up.
 
     Parameters
     ----------
@@ -53,50 +61,62 @@ def masks_of(
     chosen : float
         The percentile chosen on validation.
     truth : (N, S, S), for the oracle only
-        The oracle takes for each slice the percentile with the best Dice against its own truth: an upper bound and no result.
+        The oracle takes for each slice the percentile whose cleaned mask has the best Dice against its own truth: an upper bound and no result.
     """
-    clean = {"opening_radius": profile.masks.opening_radius}
+    if rule in CUTS:
+        return CUTS[rule](heatmaps)
     candidates = percentiles(profile)
-    if rule == "otsu":
-        return refine(otsu(heatmaps), heatmaps, **clean)
+    if rule in PERCENTILES:
+        return threshold(heatmaps, PERCENTILES[rule](heatmaps, images, candidates))
     if rule == "oracle":
-        options = np.stack([refine(threshold(heatmaps, p), heatmaps, **clean) for p in candidates])
-        best = np.argmax(np.stack([scores.dice(option, truth) for option in options]), axis=0)
-        return options[best, np.arange(len(heatmaps))]
-    level = {"fixed": profile.masks.fixed_percentile, "validation": chosen}.get(rule)
-    if rule == "adaptive":
-        level = adaptive_percentiles(heatmaps, images, candidates)
-    return refine(threshold(heatmaps, level), heatmaps, **clean)
+        dice = [scores.dice(_clean(threshold(heatmaps, level), heatmaps, profile), truth) for level in candidates]
+        return threshold(heatmaps, candidates[np.argmax(dice, axis=0)])
+    return threshold(heatmaps, {"fixed": profile.masks.fixed_percentile, "validation": chosen}[rule])
+
+
+def masks_of(rule: str, heatmaps: np.ndarray, images: np.ndarray, profile: Profile, **choice) -> np.ndarray:
+    """Cleaned masks of heatmaps by one rule; parameters as `cut_of`."""
+    return _clean(cut_of(rule, heatmaps, images, profile, **choice), heatmaps, profile)
 
 
 def choose_rules(study: Study, profile: Profile, curves: pd.DataFrame) -> pd.DataFrame:
-    """For each network and method the label-free rule with the best mean Dice on validation.
+    """For each network and method the label-free rule with the best mean Dice on validation, and then the step that follows the image.
 
     Returns
     -------
     DataFrame
-        architecture, method, percentile (chosen on validation), rule, and the validation Dice of each label-free rule.
+        architecture, method, percentile (chosen on validation), rule, outline (one of `outlines.STEPS`), dice of that choice, the
+        Dice of each label-free rule, and that of each step on top of the chosen rule; all on validation.
     """
     dataset = Dataset(study)
     rows = dataset.balanced_rows("validation", profile.saliency.validation_slices)
     images, truth = np.asarray(dataset.images[rows]), np.asarray(dataset.masks[rows])
     records = []
-    for architecture, method in _pairs(profile):
+    for architecture, method in tqdm(list(_pairs(profile)), desc="choosing on validation", unit="method"):
         part = curves[(curves["architecture"] == architecture) & (curves["method"] == method)]
         chosen = int(part.loc[part["dice"].idxmax(), "percentile"])
         maps = _validation_maps(study, architecture, method)
-        dice = {
-            rule: float(scores.dice(masks_of(rule, maps, images, profile, chosen=chosen), truth).mean())
-            for rule in LABEL_FREE
-        }
-        records.append({"architecture": architecture, "method": method, "percentile": chosen, "rule": max(dice, key=dice.get), **dice})
+        masks = {rule: masks_of(rule, maps, images, profile, chosen=chosen) for rule in LABEL_FREE}
+        dice = {rule: float(scores.dice(made, truth).mean()) for rule, made in masks.items()}
+        rule = max(dice, key=dice.get)
+        followed = {step: float(scores.dice(outlined(step, masks[rule], maps, images), truth).mean()) for step in STEPS}
+        records.append({"architecture": architecture, "method": method, "percentile": chosen, "rule": rule,
+                        "outline": max(followed, key=followed.get), "dice": max(followed.values()), **dice, **followed})  # fmt: skip
     return pd.DataFrame(records)
 
 
-def mask_study(study: Study, profile: Profile, rules: pd.DataFrame) -> pd.DataFrame:
-    """Write the masks of the chosen rule for every network and method, and score every rule on the test slices.
+def outlined(step: str, masks: np.ndarray, heatmaps: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Masks redrawn along the image's edges by a step of `xai.outlines`, as one piece without holes."""
+    if step == "none":
+        return masks
+    return refine(follow_image(step, masks, heatmaps, images), heatmaps, opening_radius=0)
 
-    ``masks/<architecture>/<method>.npy`` is uint8 (N_test, S, S); ``<method>.json`` beside it names the rule.
+
+def mask_study(study: Study, profile: Profile, rules: pd.DataFrame) -> pd.DataFrame:
+    """Write the masks of the chosen rule and step for every network and method, and score every rule on the test slices.
+
+    ``masks/<architecture>/<method>.npy`` is uint8 (N_test, S, S); ``<method>.json`` beside it names rule and step. In the table the masks
+    that are written stand under the threshold "chosen".
 
     Returns
     -------
@@ -112,22 +132,60 @@ def mask_study(study: Study, profile: Profile, rules: pd.DataFrame) -> pd.DataFr
     labels = dataset.index["label"].to_numpy()[rows]
     records: list[dict] = []
     for choice in rules.itertuples():
-        maps = np.asarray(np.load(study.heatmaps(choice.architecture, choice.method), mmap_mode="r")[positions], np.float32)
+        maps = _test_maps(study, choice.architecture, choice.method, positions)
         for rule in RULES:
             masks = masks_of(rule, maps, images, profile, chosen=choice.percentile, truth=truth)
             records += _scored(choice.architecture, choice.method, rule, maps, masks, truth, labels)
             if rule == choice.rule:
+                masks = outlined(choice.outline, masks, maps, images)
+                records += _scored(choice.architecture, choice.method, CHOSEN, maps, masks, truth, labels)
                 whole = np.zeros((len(test), *masks.shape[1:]), np.uint8)
                 whole[positions] = masks
                 path = study.cam_masks(choice.architecture, choice.method)
                 with atomic(path) as temporary:
                     np.save(temporary, whole)
-                write_text(path.with_suffix(".json"), json.dumps({"rule": rule, "percentile": choice.percentile}))
+                write_text(path.with_suffix(".json"), json.dumps({"rule": rule, "percentile": choice.percentile, "outline": choice.outline}))
     simple = scores.baselines(images, np.asarray(dataset.masks[dataset.rows("train")]), seed=profile.seed)
     for name, maps in simple.items():
         for rule in ("fixed", "oracle"):
             masks = masks_of(rule, maps, images, profile, chosen=profile.masks.fixed_percentile, truth=truth)
             records += _scored("none", name, rule, maps, masks, truth, labels)
+    return pd.DataFrame(records)
+
+
+def step_gains(study: Study, profile: Profile, rules: pd.DataFrame) -> pd.DataFrame:
+    """What every step after the cut adds to Dice on the explained test slices, with the rule chosen for each network and method.
+
+    Returns
+    -------
+    DataFrame
+        step, dice (mean over networks, methods and slices), gain over the step before it with gain_low and gain_high over patients. The
+        steps that follow the image each start from the cleaned mask.
+    """
+    dataset = Dataset(study)
+    test = dataset.rows("test")
+    positions = np.searchsorted(test, dataset.balanced_rows("test", profile.saliency.test_slices))
+    images, truth = np.asarray(dataset.images[test[positions]]), np.asarray(dataset.masks[test[positions]])
+    found: dict[str, list[np.ndarray]] = {}
+    for choice in tqdm(list(rules.itertuples()), desc="gain of each step", unit="method"):
+        maps = _test_maps(study, choice.architecture, choice.method, positions)
+        cut = cut_of(choice.rule, maps, images, profile, chosen=choice.percentile)
+        stages = [refine_steps(mask, heat, opening_radius=profile.masks.opening_radius) for mask, heat in zip(cut, maps)]
+        steps = {"cut": cut} | {name: np.stack([stage[name] for stage in stages]) for name in stages[0]}
+        steps |= {step: outlined(step, steps["filled"], maps, images) for step in STEPS if step != "none"}
+        for name, masks in steps.items():
+            found.setdefault(name, []).append(scores.dice(masks, truth))
+    dice = {name: np.mean(values, axis=0) for name, values in found.items()}
+    patients = dataset.index["patient"].to_numpy()[test[positions]]
+    before = dict(zip(("opened", "component", "filled"), ("cut", "opened", "component"))) | {step: "filled" for step in STEPS}
+    records = []
+    for name, values in dice.items():
+        record = {"step": name, "dice": float(values.mean()), "gain": np.nan, "gain_low": np.nan, "gain_high": np.nan}
+        if name in before:
+            gain = values - dice[before[name]]
+            low, high = patient_interval(gain, patients, draws=profile.evaluation.bootstrap, seed=profile.seed)
+            record |= {"gain": float(gain.mean()), "gain_low": low, "gain_high": high}
+        records.append(record)
     return pd.DataFrame(records)
 
 
@@ -141,19 +199,23 @@ class Example(NamedTuple):
 
 
 def example_steps(study: Study, profile: Profile, rules: pd.DataFrame) -> Example:
-    """The test slice in the middle by Dice, of the network and method that did best on validation, cut at its chosen percentile."""
+    """The test slice in the middle by Dice, of the network and method that did best on validation, by their chosen rule and step."""
     dataset = Dataset(study)
-    choice = rules.loc[rules["validation"].idxmax()]
+    choice = rules.loc[rules["dice"].idxmax()]
     test = dataset.rows("test")
     positions = np.searchsorted(test, dataset.balanced_rows("test", profile.saliency.test_slices))
-    maps = np.asarray(np.load(study.heatmaps(choice["architecture"], choice["method"]), mmap_mode="r")[positions], np.float32)
-    truth = np.asarray(dataset.masks[test[positions]])
-    cut = threshold(maps, choice["percentile"])
-    dice = scores.dice(refine(cut, maps, opening_radius=profile.masks.opening_radius), truth)
+    maps = _test_maps(study, choice["architecture"], choice["method"], positions)
+    images, truth = np.asarray(dataset.images[test[positions]]), np.asarray(dataset.masks[test[positions]])
+    cut = cut_of(choice["rule"], maps, images, profile, chosen=choice["percentile"])
+    final = outlined(choice["outline"], _clean(cut, maps, profile), maps, images)
+    dice = scores.dice(final, truth)
     middle = int(np.argsort(dice, kind="stable")[len(dice) // 2])
-    steps = {f"percentile {choice['percentile']}": cut[middle]}
+    rule = f"percentile {choice['percentile']}" if choice["rule"] == "validation" else choice["rule"]
+    steps = {rule: cut[middle]}
     steps |= refine_steps(cut[middle], maps[middle], opening_radius=profile.masks.opening_radius)
-    return Example(np.asarray(dataset.images[test[positions[middle]]]), maps[middle], steps, truth[middle])
+    if choice["outline"] != "none":
+        steps[choice["outline"]] = final[middle]
+    return Example(images[middle], maps[middle], steps, truth[middle])
 
 
 def against_baselines(overlap: pd.DataFrame) -> pd.DataFrame:
@@ -182,6 +244,14 @@ def _scored(architecture, method, rule, heatmaps, masks, truth, labels) -> Itera
         if len(part):
             yield {"architecture": architecture, "method": method, "threshold": rule, "label": label, "slices": len(part),
                    **part.mean().to_dict()}  # fmt: skip
+
+
+def _clean(masks: np.ndarray, heatmaps: np.ndarray, profile: Profile) -> np.ndarray:
+    return refine(masks, heatmaps, opening_radius=profile.masks.opening_radius)
+
+
+def _test_maps(study: Study, architecture: str, method: str, positions: np.ndarray) -> np.ndarray:
+    return np.asarray(np.load(study.heatmaps(architecture, method), mmap_mode="r")[positions], np.float32)
 
 
 def _pairs(profile: Profile) -> Iterator[tuple[str, str]]:
