@@ -47,7 +47,7 @@ def _write_run(study: Study, variant: str, seed: int, wrong: int, shift: int) ->
 
 @pytest.fixture
 def scores(study) -> pd.DataFrame:
-    wrong = {("hybrid", 5): 2, ("hybrid", 6): 4, ("classification_only", 5): 5, ("classification_only", 6): 5}
+    wrong = {("hybrid", 5): 2, ("hybrid", 6): 4, ("classification_only", 5): 5, ("classification_only", 6): 5, ("two_heads", 5): 1}
     for _, variant, seed in ablation.runs_of(PROFILE):
         _write_run(study, variant, seed, wrong.get((variant, seed), 0), {"hybrid": 1, "segmentation_only": 3}.get(variant, 0))
     return ablation.run_scores(study, PROFILE)
@@ -80,7 +80,7 @@ def test_a_repeat_follows_a_dataset_that_was_prepared_again(study):
 
 def test_table_t8_by_hand(scores, study):
     table = ablation.ablation_table(scores, PROFILE).set_index("variant")
-    assert table["seeds"].tolist() == [2, 2, 2]
+    assert table["seeds"].tolist() == [2, 2, 2, 2]
     assert table.loc["hybrid", "accuracy"] == pytest.approx(1 - 3 / 35) and table.loc["classification_only", "accuracy"] == pytest.approx(30 / 35)
     assert table.loc["hybrid", "accuracy_sd"] == pytest.approx(np.std([33 / 35, 31 / 35], ddof=1))
     assert table.loc["classification_only", "accuracy_sd"] == 0
@@ -96,13 +96,18 @@ def test_table_t8_by_hand(scores, study):
 
 
 def test_gaps_are_paired_by_slice(scores):
-    gaps = ablation.gap_table(scores, PROFILE).set_index("measure")
-    assert gaps.loc["accuracy", "gap"] == pytest.approx(5 / 35 - 3 / 35) and gaps.loc["accuracy", "against"] == "classification_only"
-    assert gaps.loc["dice", "against"] == "segmentation_only" and gaps.loc["dice", "gap_low"] > 0
-    assert gaps.loc["gradcam_dice", "gap"] == pytest.approx(-0.2)
-    assert gaps.loc["gradcam_dice", "gap_low"] == pytest.approx(-0.2), "the same gap on every slice leaves no uncertainty"
+    gaps = ablation.gap_table(scores, PROFILE).set_index(["measure", "against"])
+    cams = [(f"{method}_{what}", against) for what in ("dice", "pointing") for method in ablation.METHODS for against in ("two_heads", "classification_only")]
+    assert set(gaps.index) == {*cams, ("accuracy", "two_heads"), ("accuracy", "classification_only"), ("dice", "two_heads"), ("dice", "segmentation_only")}
+    accuracy = gaps.loc[("accuracy", "classification_only")]
+    assert accuracy["gap"] == pytest.approx(5 / 35 - 3 / 35)
+    assert gaps.loc[("accuracy", "two_heads"), "gap"] == pytest.approx(0.5 / 35 - 3 / 35)
+    assert gaps.loc[("dice", "segmentation_only"), "gap_low"] > 0 > gaps.loc[("dice", "two_heads"), "gap_high"]
+    cam = gaps.loc[("gradcam_dice", "classification_only")]
+    assert cam["gap"] == pytest.approx(-0.2)
+    assert cam["gap_low"] == pytest.approx(-0.2), "the same gap on every slice leaves no uncertainty"
     # Slices right under both variants have gap zero: the interval is far narrower than that of unpaired accuracies.
-    assert gaps.loc["accuracy", "gap_low"] >= 0
+    assert accuracy["gap_low"] >= 0
 
 
 def test_no_ablation_is_empty_tables(study):

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import spearmanr
 from small_study import SIZE, write_small_study
 
-from xai import explaining
+from xai import checks, explaining
 from xai.data.dataset import Dataset
 from xai.paths import LABELS
 from xai.profiles import Profile
@@ -147,7 +147,7 @@ def test_heatmaps_are_made_again_when_they_are_stale(study, model, split, change
 def test_sanity_recomputed(study, model, split):
     """Unrandomised maps are themselves (1.0); later stages equal own runs of them; the trained weights come back."""
     before = model.get_weights()
-    table = explaining.sanity(study, PROFILE, "vgg16", model)
+    table = checks.sanity(study, PROFILE, "vgg16", model)
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
     assert set(table["method"]) == {"gradcam", "gradcampp"} and len(table) == 2 * 3 * 3
     assert sorted(set(table["layer_fraction"])) == [0.0, 0.5, 1.0]
@@ -172,14 +172,31 @@ def test_sanity_recomputed(study, model, split):
 
 def test_sanity_of_score_cam_alone(study, model):
     """A study of Score-CAM only still has its sanity check."""
-    table = explaining.sanity(study, with_saliency(methods=("scorecam",), scorecam_channels=2, sanity_slices=1), "vgg16", model)
+    table = checks.sanity(study, with_saliency(methods=("scorecam",), scorecam_channels=2, sanity_slices=1), "vgg16", model)
     assert set(table["method"]) == {"scorecam"} and len(table) == 3
     assert table.loc[table["layer_fraction"] == 0.0, "similarity"].item() == pytest.approx(1.0)
 
 
+def test_stability_of_one_change_recomputed(study, split):
+    """The class explained is that of the unchanged slice; maps are compared where both show the same tissue."""
+    table = checks.stability(study, PROFILE, "vgg16", split)
+    assert set(table["method"]) == {"gradcam", "gradcampp", "intensity", "centre"} and len(table) == 4 * 5 * 3
+    images = np.asarray(Dataset(study).images[Dataset(study).balanced_rows("test", 3)], np.float32)
+    classes = split.logits(images).argmax(axis=1)
+    moved = np.zeros_like(images)
+    moved[:, 1:, 1:] = images[:, :-1, :-1]
+    method = methods_for(split, ("gradcampp",))
+    before, after = (next(explain(method, pictures, classes=classes))[1]["gradcampp"] for pictures in (images, moved))
+    expected = [spearmanr(a[:-1, :-1].ravel(), b[1:, 1:].ravel()).statistic for a, b in zip(before, after)]
+    found = table.query("method == 'gradcampp' and change == 'shift 1 %'")["similarity"].to_numpy()
+    assert found == pytest.approx(np.nan_to_num(expected), abs=1e-4)
+    assert table.query("method == 'intensity' and change == 'shift 3 %'")["similarity"].to_numpy() == pytest.approx(1)
+    pd.testing.assert_frame_equal(pd.read_csv(study.saliency_table("vgg16", "stability")), table)
+
+
 def test_faithfulness_of_methods_and_baselines(study, model, split):
     """Curves start and end at the probabilities of black, blurred and whole images, computed here from the network."""
-    table, curves = explaining.faithfulness(study, PROFILE, "vgg16", split)
+    table, curves = checks.faithfulness(study, PROFILE, "vgg16", split)
     assert list(table["method"]) == [*METHODS, "random", "centre", "intensity"] == list(curves)
     assert (table["slices"] == 4).all()
     images = np.asarray(Dataset(study).images[Dataset(study).balanced_rows("test", 4)], np.float32)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from xai.masks import adaptive_percentiles, head_region, otsu, refine, refine_steps, threshold
+from xai.masks import contrast_percentiles, edge_percentiles, half_energy, half_maximum, head_region, otsu, refine, refine_steps, threshold
 
 
 def drawing(*lines: str) -> np.ndarray:
@@ -90,23 +90,23 @@ def test_head_is_filled_and_without_background():
     assert not head_region(np.zeros((1, 8, 8), np.uint8)).any()
 
 
-def test_adaptive_percentile_finds_the_tumour():
+def test_contrast_percentile_finds_the_tumour():
     heat, image = scene()
     candidates = np.arange(70, 100)
-    assert adaptive_percentiles(heat[None], image[None], candidates) == [95]
+    assert contrast_percentiles(heat[None], image[None], candidates) == [95]
     mask = threshold(heat[None], 95.0)[0]
     assert np.array_equal(mask, image == 200)
 
 
-def test_adaptive_percentile_ties_go_to_the_lower():
+def test_contrast_percentile_ties_go_to_the_lower():
     """Heat of two levels alone gives one and the same mask from the 70th to the 95th percentile."""
     heat, image = scene()
     flat = (heat > 0.5).astype(np.float32)
-    assert adaptive_percentiles(flat[None], image[None], np.arange(70, 96)) == [70]
-    assert adaptive_percentiles(np.zeros((1, 60, 60)), image[None], np.arange(70, 96)) == [70]
+    assert contrast_percentiles(flat[None], image[None], np.arange(70, 96)) == [70]
+    assert contrast_percentiles(np.zeros((1, 60, 60)), image[None], np.arange(70, 96)) == [70]
 
 
-def literal_adaptive(heat, image, candidates) -> float:
+def literal_contrast(heat, image, candidates) -> float:
     """The docstring's formula, pixel set by pixel set."""
     head = head_region(image[None])[0]
     best, winner = -1.0, None
@@ -122,7 +122,7 @@ def literal_adaptive(heat, image, candidates) -> float:
     return winner
 
 
-def test_adaptive_percentile_against_the_formula_written_out():
+def test_contrast_percentile_against_the_formula_written_out():
     from scipy.ndimage import gaussian_filter
 
     draw = np.random.default_rng(4)
@@ -130,9 +130,33 @@ def test_adaptive_percentile_against_the_formula_written_out():
     images = np.clip(120 + 400 * (np.stack([gaussian_filter(draw.random((32, 32)), 2) for _ in range(8)]) - 0.5), 1, 255).astype(np.uint8)
     images[:, :4] = 0
     candidates = np.arange(60, 100, 3)
-    expected = [literal_adaptive(heat.astype(float), image.astype(float), candidates) for heat, image in zip(heats, images)]
+    expected = [literal_contrast(heat.astype(float), image.astype(float), candidates) for heat, image in zip(heats, images)]
     assert len(set(expected)) > 2, "the cases are all alike"
-    assert adaptive_percentiles(heats, images, candidates).tolist() == expected
+    assert contrast_percentiles(heats, images, candidates).tolist() == expected
+
+
+def test_edge_percentile_runs_along_the_strongest_edge():
+    """Heat that falls off evenly from the tumour's middle: only one percentile gives an outline on the square's border."""
+    image = np.full((41, 41), 50, np.uint8)
+    image[14:27, 14:27] = 200  # 13 x 13 of 1,681 pixels: the hottest 10.05 %
+    rows, columns = np.indices((41, 41))
+    heat = 20.0 - np.maximum(abs(rows - 20), abs(columns - 20))
+    candidates = np.arange(70, 100)
+    [level] = edge_percentiles(heat[None], image[None], candidates)
+    assert np.array_equal(threshold(heat[None], level)[0], image == 200)
+    assert edge_percentiles(np.zeros((1, 41, 41)), image[None], candidates) == [70]
+
+
+def test_half_maximum_and_half_energy_by_hand():
+    """Heat 8, 4, 2, 1, 1 above a floor of 0: half the maximum is 4; 8 is half of 16; with a floor, heat counts from the floor."""
+    heat = np.array([[[8, 4, 2, 1, 1, 0]]], np.float32)
+    assert half_maximum(heat)[0, 0].tolist() == [True, True, False, False, False, False]
+    assert half_energy(heat)[0, 0].tolist() == [True, False, False, False, False, False]
+    assert np.array_equal(half_maximum(heat + 10), half_maximum(heat)) and np.array_equal(half_energy(heat * 3 + 1), half_energy(heat))
+    heat[0, 0, 0] = 7  # 7 of 15 is too little
+    assert half_energy(heat)[0, 0].tolist() == [True, True, False, False, False, False]
+    for value in (0.0, 0.7, np.nan):
+        assert not half_maximum(np.full((1, 3, 3), value)).any() and not half_energy(np.full((1, 3, 3), value)).any()
 
 
 # Clean-up

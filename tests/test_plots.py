@@ -553,11 +553,14 @@ def test_a_failing_save_leaves_the_old_file(tmp_path):
 
 def test_second_head_gaps_show_which_intervals_hold_zero():
     measures = ["accuracy", "dice", "gradcam_dice", "gradcampp_dice", "gradcam_pointing", "gradcampp_pointing"]
-    gaps = pd.DataFrame({"architecture": "vgg16", "measure": measures, "gap": [0.1, -0.1, 0.02, np.nan, 0.0, 0.05],
+    gaps = pd.DataFrame({"architecture": "vgg16", "against": "classification_only", "measure": measures, "gap": [0.1, -0.1, 0.02, np.nan, 0.0, 0.05],
                          "gap_low": [0.05, -0.2, -0.01, np.nan, -0.1, -0.05], "gap_high": [0.2, -0.05, 0.05, np.nan, 0.1, 0.2]})  # fmt: skip
     [axes] = plots.plot_gaps(gaps).axes
-    dots = {int(line.get_ydata()[0]): to_hex(line.get_color()) for line in axes.lines if line.get_marker() == "o"}
+    dots = {round(line.get_ydata()[0]): to_hex(line.get_color()) for line in axes.lines if line.get_marker() == "o"}
     assert dots == {5: plots.BLUE.lower(), 4: plots.ORANGE.lower(), 3: plots.GREY.lower(), 1: plots.GREY.lower(), 0: plots.GREY.lower()}
+    [axes] = plots.plot_gaps(pd.concat([gaps, gaps.assign(against="two_heads").iloc[:1]])).axes
+    [diamond] = [line.get_ydata()[0] for line in axes.lines if line.get_marker() == "D"]
+    assert 5 < diamond < 5.4
     assert plots.plot_gaps(gaps.iloc[:0]).axes[0].texts[0].get_text() == "no ablation in this profile"
 
 

@@ -10,10 +10,12 @@ from small_study import SIZE, write_small_study
 from xai.data.dataset import Dataset
 from xai.masks import RULES, refine, threshold
 from xai.metrics import overlap
+from xai.metrics.intervals import patient_interval
+from xai.outlines import STEPS, follow_image
 from xai.paths import LABELS
 from xai.profiles import Profile
 from xai.thresholding import (
-    LABEL_FREE, against_baselines, choose_rules, example_steps, mask_study, masks_of, percentiles, validation_curves,
+    LABEL_FREE, against_baselines, choose_rules, example_steps, mask_study, masks_of, outlined, percentiles, step_gains, validation_curves,
 )  # fmt: skip
 
 METHODS = ("gradcam", "scorecam")
@@ -84,6 +86,13 @@ def test_curves_and_choice_recomputed(study):
         assert choice["validation"] == pytest.approx(max(expected.values()))
         assert choice[choice["rule"]] == max(choice[rule] for rule in LABEL_FREE)
         fixed = refine(threshold(maps, 97.0), maps)
+        images = np.asarray(dataset.images[dataset.balanced_rows("validation", 6)])
+        cleaned = masks_of(choice["rule"], maps, images, PROFILE, chosen=choice["percentile"])
+        for step in STEPS:
+            followed = cleaned if step == "none" else refine(follow_image(step, cleaned, maps, images), maps, opening_radius=0)
+            assert choice[step] == pytest.approx(overlap.dice(followed, truth).mean())
+        assert choice["dice"] == choice[choice["outline"]] == max(choice[step] for step in STEPS)
+        assert choice["none"] == choice[choice["rule"]]
         assert choice["fixed"] == pytest.approx(np.mean([2 * (m & t).sum() / (m.sum() + t.sum()) for m, t in zip(fixed, truth)]))
 
 
@@ -123,7 +132,7 @@ def test_masks_of_each_rule(study):
     oracle = overlap.dice(masks["oracle"], truth)
     by_level = np.stack([overlap.dice(refine(threshold(maps, level), maps), truth) for level in percentiles(PROFILE)])
     assert oracle == pytest.approx(by_level.max(axis=0))
-    for rule in ("validation", "adaptive"):  # their percentiles are among the oracle's candidates
+    for rule in ("validation", "contrast", "edges"):  # their percentiles are among the oracle's candidates
         assert (oracle >= overlap.dice(masks[rule], truth) - 1e-12).all()
     assert len({mask.tobytes() for mask in masks.values()}) == len(RULES)
 
@@ -152,8 +161,8 @@ def test_written_masks_and_table(study):
         masks = np.load(path)
         assert masks.dtype == np.uint8 and masks.shape == (35, SIZE, SIZE) and set(np.unique(masks)) == {0, 1}
         assert not masks[~explained].any() and masks[explained].any(axis=(1, 2)).all()
-        assert json.loads(path.with_suffix(".json").read_text()) == {"rule": choice.rule, "percentile": choice.percentile}
-        rows = table[(table["architecture"] == "vgg16") & (table["method"] == choice.method) & (table["threshold"] == choice.rule)]
+        assert json.loads(path.with_suffix(".json").read_text()) == {"rule": choice.rule, "percentile": choice.percentile, "outline": choice.outline}
+        rows = table[(table["architecture"] == "vgg16") & (table["method"] == choice.method) & (table["threshold"] == "chosen")]
         rows = rows.set_index("label")
         for label in LABELS:
             of_class = explained & (labels == label)
@@ -161,11 +170,11 @@ def test_written_masks_and_table(study):
             assert rows.loc[label, "dice"] == pytest.approx(np.mean(dice)) and rows.loc[label, "slices"] == len(dice) == 3
         assert rows.loc["all", "dice"] == pytest.approx(rows.loc[list(LABELS), "dice"].mean()) and rows.loc["all", "slices"] == 9
     networks = table[table["architecture"] == "vgg16"]
-    assert len(networks) == 2 * len(RULES) * 4
+    assert len(networks) == 2 * (len(RULES) + 1) * 4
     assert set(table.loc[table["architecture"] == "none", "method"]) == {"random", "centre", "mean mask", "edges", "intensity"}
     for _, part in networks[networks["label"] == "all"].groupby("method"):
         dice = part.set_index("threshold")["dice"]
-        assert dice["oracle"] >= max(dice["validation"], dice["adaptive"])
+        assert dice["oracle"] >= dice[["validation", "contrast", "edges"]].max()
 
 
 def test_mean_mask_baseline_is_made_of_training_masks(study):
@@ -184,15 +193,42 @@ def test_example_is_the_slice_in_the_middle(study):
     dataset = Dataset(study)
     _, rules = decisions(study)
     example = example_steps(study, PROFILE, rules)
-    best = rules.loc[rules["validation"].idxmax()]
+    best = rules.loc[rules["dice"].idxmax()]
     test, rows = dataset.rows("test"), dataset.balanced_rows("test", 9)
     maps = np.load(study.heatmaps("vgg16", best["method"]))[np.searchsorted(test, rows)].astype(np.float32)
-    dice = overlap.dice(refine(threshold(maps, best["percentile"]), maps), np.asarray(dataset.masks[rows]))
-    shown = int(np.flatnonzero((np.asarray(dataset.images[rows]) == example.image).all(axis=(1, 2)))[0])
+    images = np.asarray(dataset.images[rows])
+    cleaned = masks_of(best["rule"], maps, images, PROFILE, chosen=best["percentile"])
+    final = outlined(best["outline"], cleaned, maps, images)
+    dice = overlap.dice(final, np.asarray(dataset.masks[rows]))
+    shown = int(np.flatnonzero((images == example.image).all(axis=(1, 2)))[0])
     assert dice[shown] == np.median(dice)
     assert np.array_equal(example.truth, dataset.masks[rows[shown]]) and np.array_equal(example.heatmap, maps[shown])
-    assert list(example.steps) == [f"percentile {best['percentile']}", "opened", "component", "filled"]
-    assert np.array_equal(example.steps["filled"], refine(threshold(maps, best["percentile"]), maps)[shown])
+    names = list(example.steps)
+    assert names[1:4] == ["opened", "component", "filled"] and names[4:] == ([] if best["outline"] == "none" else [best["outline"]])
+    assert np.array_equal(example.steps["filled"], cleaned[shown]) and np.array_equal(example.steps[names[-1]], final[shown])
+
+
+def test_gain_of_each_step_is_paired_by_slice(study):
+    """Recomputed for one step: mean over both methods, slice by slice, and its interval over patients."""
+    dataset = Dataset(study)
+    _, rules = decisions(study)
+    table = step_gains(study, PROFILE, rules).set_index("step")
+    assert list(table.index) == ["cut", "opened", "component", "filled", *STEPS[1:]] and np.isnan(table.loc["cut", "gain"])
+    test, rows = dataset.rows("test"), dataset.balanced_rows("test", 9)
+    images, truth = np.asarray(dataset.images[rows]), np.asarray(dataset.masks[rows])
+    before, after = [], []
+    for choice in rules.itertuples():
+        maps = np.load(study.heatmaps("vgg16", choice.method))[np.searchsorted(test, rows)].astype(np.float32)
+        cleaned = masks_of(choice.rule, maps, images, PROFILE, chosen=choice.percentile)
+        before.append(overlap.dice(cleaned, truth))
+        after.append(overlap.dice(outlined("grabcut", cleaned, maps, images), truth))
+    gain = np.mean(after, axis=0) - np.mean(before, axis=0)
+    row = table.loc["grabcut"]
+    assert row["dice"] == pytest.approx(np.mean(after)) and row["gain"] == pytest.approx(gain.mean())
+    patients = dataset.index["patient"].to_numpy()[rows]
+    interval = patient_interval(gain, patients, draws=PROFILE.evaluation.bootstrap, seed=PROFILE.seed)
+    assert (row["gain_low"], row["gain_high"]) == pytest.approx(interval)
+    assert table.loc["filled", "gain"] == pytest.approx(table.loc["filled", "dice"] - table.loc["component", "dice"])
 
 
 def test_against_baselines_by_hand():

@@ -1,4 +1,4 @@
-"""What the second head does: each ablated encoder with both heads, with one, and with several seeds, judged on the same slices.
+"""What the second head does: each ablated encoder as a hybrid, with two unconnected heads and with one; several seeds, the same slices.
 
 Repeats with another seed are small studies of their own below ``ablation/``, whose arrays are hard links to the study's.
 """
@@ -134,22 +134,24 @@ def ablation_table(scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:
 
 
 def gap_table(scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:
-    """Both heads minus one, paired by slice and averaged over seeds; intervals resample patients, not seeds.
+    """The hybrid minus each other variant, paired by slice and averaged over seeds; intervals resample patients, not seeds.
 
     Returns
     -------
     DataFrame
-        architecture, measure, against (the variant with one head), hybrid, alone, gap, gap_low, gap_high.
+        architecture, measure, against (the other variant; only those that have the measure), hybrid, alone (the other variant's mean), gap,
+        gap_low, gap_high.
     """
     records = []
     for architecture, part in scores.groupby("architecture", sort=False):
         means = part.groupby(["id", "patient", "variant"])[list(MEASURES)].mean().unstack("variant")
         for measure in MEASURES:
-            against = "segmentation_only" if measure == "dice" else "classification_only"
-            pair = means[measure][["hybrid", against]].dropna()
-            record = {"architecture": architecture, "measure": measure, "against": against,
-                      "hybrid": pair["hybrid"].mean(), "alone": pair[against].mean()}  # fmt: skip
-            records.append(record | _with_interval("gap", pair["hybrid"] - pair[against], profile))
+            for against in VARIANTS[1:]:
+                pair = means[measure][["hybrid", against]].dropna()
+                if len(pair):
+                    record = {"architecture": architecture, "measure": measure, "against": against,
+                              "hybrid": pair["hybrid"].mean(), "alone": pair[against].mean()}  # fmt: skip
+                    records.append(record | _with_interval("gap", pair["hybrid"] - pair[against], profile))
     return pd.DataFrame(records, columns=["architecture", "measure", "against", "hybrid", "alone", "gap", "gap_low", "gap_high"])
 
 

@@ -21,6 +21,7 @@ from xai.plotting.heatmaps import (
     plot_overlap,
     plot_percentile_curves,
     plot_sanity,
+    plot_stability,
 )
 from xai.plotting.leakage import plot_leakage, plot_leakage_design
 from xai.plotting.networks import (
@@ -38,6 +39,6 @@ __all__ = [
     "plot_architecture_scores", "plot_atlas", "plot_cam_grid", "plot_class_places", "plot_confusions",
     "plot_faithfulness", "plot_hybrid", "plot_intensities", "plot_leakage", "plot_leakage_design", "plot_localisation",
     "plot_mask_steps", "plot_masks", "plot_outliers", "plot_overlap", "plot_pairs", "plot_percentile_curves", "plot_pipeline", "plot_reports",
-    "plot_roc_calibration", "plot_samples", "plot_sanity", "plot_shortcut", "plot_similarity", "plot_training_curves",
+    "plot_roc_calibration", "plot_samples", "plot_sanity", "plot_shortcut", "plot_similarity", "plot_stability", "plot_training_curves",
     "plot_writers", "plot_augmentation", "plot_gaps", "plot_learning_curve", "plot_reference",
 ]  # fmt: skip

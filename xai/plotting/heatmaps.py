@@ -1,4 +1,4 @@
-"""Figures of saliency and masks: F7 to F9, F13, F14."""
+"""Figures of saliency and masks: F7 to F9, F13, F14, and stability."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from xai.metrics.overlap import dice
 from xai.paths import LABELS, METHODS
 from xai.plotting.base import (
-    AMBER, BASELINE_DASHES, BLUE, GREEN, GREY, INK, LABEL_COLOURS, LIGHT, ORANGE, OUTLINE, PURPLE, WIDTH,
+    AMBER, BASELINE_DASHES, BLUE, GREEN, GREY, INK, LABEL_COLOURS, LIGHT, ORANGE, OUTLINE, PURPLE, SKY, WIDTH,
     StudyFigure, bare, draw_heat, draw_slice, heat_bar, method_colour, name_of, ordered_methods, outline,
     spread, styled,
 )  # fmt: skip
@@ -98,7 +98,8 @@ def plot_overlap(overlap: pd.DataFrame, *, value: str = "dice") -> Figure:
     The oracle picks its threshold on the very mask it is scored by; it is a hollow mark at the end of a grey bar, an
     upper bound and no result. Baselines stand below the methods, apart.
     """
-    rules = {"fixed": ("s", BLUE), "validation": ("o", ORANGE), "adaptive": ("^", GREEN), "otsu": ("v", PURPLE)}
+    rules = {"fixed": ("s", BLUE), "validation": ("o", ORANGE), "contrast": ("^", GREEN), "edges": (">", GREEN), "half maximum": ("v", PURPLE),
+             "half energy": ("<", PURPLE), "otsu": ("P", SKY), "chosen": ("*", INK)}  # fmt: skip
     rules = {rule: mark for rule, mark in rules.items() if rule in set(overlap["threshold"])}
     methods = ordered_methods(overlap["method"])[::-1]
     labels = [label for label in (*LABELS, "all") if label in set(overlap["label"])]
@@ -125,7 +126,35 @@ def plot_overlap(overlap: pd.DataFrame, *, value: str = "dice") -> Figure:
     panels[0].set_yticks(range(len(methods)), [name_of(method) for method in methods])
     handles = dict(zip(*panels[0].get_legend_handles_labels()[::-1]))
     order = [*rules, "oracle: upper bound"]
-    figure.legend([handles[name] for name in order], order, loc="outside lower center", ncols=len(order), handletextpad=0.2)
+    figure.legend([handles[name] for name in order], order, loc="outside lower center", ncols=min(5, len(order)), handletextpad=0.2)
+    return figure
+
+
+@styled
+def plot_stability(table: pd.DataFrame) -> Figure:
+    """Rank correlation of heatmaps before and after small changes, mean and 10-90 % band over slices; maps that know no network in grey.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns method, change, similarity; one row per slice.
+    """
+    figure = StudyFigure(figsize=(WIDTH, 2.9))
+    axes = figure.subplots()
+    changes, methods = list(dict.fromkeys(table["change"])), ordered_methods(table["method"])
+    width = 0.8 / len(methods)
+    for number, method in enumerate(methods):
+        colour = method_colour(method)
+        for place, change in enumerate(changes):
+            values = table.loc[(table["method"] == method) & (table["change"] == change), "similarity"].to_numpy()
+            x = place + (number - (len(methods) - 1) / 2) * width
+            axes.plot([x, x], np.percentile(values, [10, 90]), color=colour, lw=2, solid_capstyle="butt")
+            axes.plot(x, values.mean(), color=colour, ls="", ms=6, label=name_of(method) if not place else None,
+                      marker="o" if method in METHODS else ("s", "^", "v", "D")[number % 4])  # fmt: skip
+    axes.axhline(0, color=INK, lw=0.8)
+    axes.set(xticks=range(len(changes)), xticklabels=changes, ylabel="rank correlation", ylim=(min(-0.1, axes.get_ylim()[0]), 1.05))
+    axes.grid(axis="y")
+    figure.legend(loc="outside lower center", ncols=len(methods))
     return figure
 
 

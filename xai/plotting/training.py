@@ -33,7 +33,7 @@ def plot_augmentation(images: np.ndarray, masks: np.ndarray) -> Figure:
 
 @styled
 def plot_gaps(gaps: pd.DataFrame) -> Figure:
-    """Differences of both heads to one, with intervals; a panel per network.
+    """Differences of the hybrid to two unconnected heads (diamonds) and to one head (circles), with intervals; a panel per network.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def plot_gaps(gaps: pd.DataFrame) -> Figure:
         Of `xai.ablation.gap_table`; may be empty.
     """
     networks = list(gaps["architecture"].unique())
-    figure = StudyFigure(figsize=(WIDTH, 2.6))
+    figure = StudyFigure(figsize=(WIDTH, 3.1))
     panels = figure.subplots(1, max(1, len(networks)), squeeze=False, sharex=True, sharey=True)[0]
     if not networks:
         panels[0].text(0.5, 0.5, "no ablation in this profile", ha="center", va="center", color=GREY, transform=panels[0].transAxes)
@@ -49,19 +49,20 @@ def plot_gaps(gaps: pd.DataFrame) -> Figure:
         return figure
     names = list(MEASURES)
     for axes, network in zip(panels, networks):
-        part = gaps[gaps["architecture"] == network].set_index("measure")
-        for place, measure in enumerate(names[::-1]):
-            row = part.loc[measure]
-            if not np.isfinite(row["gap"]):
+        part = gaps[gaps["architecture"] == network]
+        for row in part.itertuples():
+            if not np.isfinite(row.gap):
                 continue
-            sure = row["gap_low"] > 0 or row["gap_high"] < 0
-            colour = (BLUE if row["gap"] > 0 else ORANGE) if sure else GREY
-            axes.plot([row["gap_low"], row["gap_high"]], [place, place], color=colour, lw=2, solid_capstyle="butt")
-            axes.plot(row["gap"], place, marker="o", color=colour, ms=5)
+            beside = row.against == "two_heads"
+            place = names[::-1].index(row.measure) + (0.17 if beside else -0.17)
+            sure = row.gap_low > 0 or row.gap_high < 0
+            colour = (BLUE if row.gap > 0 else ORANGE) if sure else GREY
+            axes.plot([row.gap_low, row.gap_high], [place, place], color=colour, lw=2, solid_capstyle="butt")
+            axes.plot(row.gap, place, marker="D" if beside else "o", color=colour, ms=5)
         axes.axvline(0, color=INK, lw=0.9)
         axes.set(title=name_of(network), yticks=range(len(names)), yticklabels=[MEASURES[name] for name in names[::-1]], ylim=(-0.6, len(names) - 0.4))
         axes.grid(axis="x")
-    figure.supxlabel("both heads minus one (grey: the interval holds zero)", fontsize=9)
+    figure.supxlabel("hybrid minus two unconnected heads (diamond), minus one head (circle); grey: the interval holds zero", fontsize=9)
     return figure
 
 
