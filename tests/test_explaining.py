@@ -53,7 +53,7 @@ def test_heatmaps_stand_in_test_order(study, model, split):
     dataset = Dataset(study)
     test, explained = dataset.rows("test"), dataset.balanced_rows("test", 9)
     alone = methods_for(Split(model, minimum_grid=4), METHODS, scorecam_channels=5)
-    assert split.layer == alone[0].split.layer == "block4_conv3"
+    assert split.layer == alone[0].split.layer == "evidence"
     files = {name: np.load(study.heatmaps("vgg16", name)) for name in METHODS}
     for name, maps in files.items():
         assert maps.shape == (35, SIZE, SIZE) and maps.dtype == np.float16

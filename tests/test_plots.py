@@ -301,6 +301,16 @@ def test_hybrid_names_channels_strides_and_the_target_layer():
     assert {"1/32", "target layer\nlast_conv"} <= set(said) and any(all(label in text for label in LABELS) for text in said)
 
 
+def test_hybrid_that_reads_its_class_under_the_mask():
+    """Features and mask lead to the class head, and no arrow from the encoder does."""
+    features = [("a", 64, 2), ("b", 128, 4), ("last_conv", 512, 32)]
+    beside, under = (plots.plot_hybrid(features, (48, 24), image_size=96, target_layer=name) for name in ("last_conv", "evidence"))
+    assert {"features", "mask"} <= set(words(under)) and not {"features", "mask"} & set(words(beside))
+    assert any(text.startswith("evidence:") for text in words(under)) and any(text.startswith("average pool") for text in words(beside))
+    arrows = [sum(isinstance(p, matplotlib.patches.FancyArrowPatch) for p in figure.axes[0].patches) for figure in (beside, under)]
+    assert arrows[1] == arrows[0] + 1
+
+
 def test_samples_and_places_without_known_planes():
     figure = plots.plot_samples(images(3), squares(3), ["glioma", "pituitary", "glioma"], ["unknown", "axial", "axial"])
     assert [axes.get_title("left") for axes in figure.axes if axes.images] == ["axial", "plane unknown", "axial"]

@@ -370,7 +370,7 @@ def test_real_network_against_finite_differences(efficientnet):
 
 def test_randomising_changes_the_top_only_and_keeps_the_values():
     """VGG16 has 13 weighted convolutions and the classification layer: the top half are 7 layers."""
-    model = build_hybrid("vgg16", image_size=32, seed=2)
+    model = build_hybrid("vgg16", image_size=32, seed=2, variant="two_heads")
     names = [f"block{block}_conv{number}" for block, count in enumerate((2, 2, 3, 3, 3), 1) for number in range(1, count + 1)] + ["classification"]
     before = {layer.name: layer.get_weights() for layer in model.layers}
     assert randomise_from_top(model, 0.0, seed=1) == 0

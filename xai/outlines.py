@@ -10,7 +10,7 @@ from scipy import ndimage
 from skimage.morphology import disk
 from skimage.segmentation import random_walker, slic
 
-REACH = 0.07  # of the side: how far beyond the heatmap's mask the tumour may reach
+REACH = 0.03  # of the side: how far beyond the heatmap's mask the tumour may reach; chosen on validation slices, as is CORE
 CORE = 0.5  # of the mask, its hottest part, is taken to be tumour
 SUPERPIXELS = 400  # of a slice
 STEPS = ("none", "superpixels", "random_walker", "grabcut")

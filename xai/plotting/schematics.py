@@ -66,7 +66,7 @@ def plot_hybrid(
     features : sequence of (layer name, channels, stride)
         Encoder layers that feed the decoder, from shallow to deep.
     target_layer : str, optional
-        Name of the feature that the heatmaps explain; marked if it is among the features.
+        Name of the layer that the heatmaps explain; marked among the features, or else it is what the class head pools under the mask.
     decoder : sequence of int
         Channels of the decoder's blocks, from deep to shallow; block k joins the k-th deepest feature but one.
     """
@@ -99,10 +99,13 @@ def plot_hybrid(
         axes.text(x, top - height(stride) / 2 - 0.08, f"1/{stride:.0f}", ha="center", va="top", fontsize=9, color="#444444")
         if target:
             axes.text(x, top + height(stride) / 2 + 0.38, f"target layer\n{name}", ha="center", va="bottom", fontsize=9, color=BLUE, linespacing=1.0)
-    _arrow(axes, (previous, top), (8.35, top), GREY)
+    under_mask = target_layer is not None and target_layer not in {name for name, _, _ in features}
+    if not under_mask:
+        _arrow(axes, (previous, top), (8.35, top), GREY)
     axes.add_patch(_box(8.38, top - 0.75, 1.57, 1.5, ORANGE, alpha=0.1))
     axes.text(9.16, top + 0.85, "Class head", color=ORANGE, weight="bold", ha="center")
-    axes.text(9.16, top, "average pool\nlinear layer\n\n" + "\n".join(labels), ha="center", va="center", fontsize=9, linespacing=1.05)
+    pooling = f"{target_layer}:\nproduct, mean" if under_mask else "average pool"
+    axes.text(9.16, top, f"{pooling}\nlinear layer\n\n" + "\n".join(labels), ha="center", va="center", fontsize=9, linespacing=1.05)
     axes.text(0.5, bottom - 0.6, "Decoder", color=GREEN, weight="bold", ha="center", va="top")
     joined = list(zip(range(count - 2, -1, -1), decoder)) or [(0, channels) for channels in decoder[:1]]
     previous_x, previous_y = places[-1], top - height(features[-1][2]) / 2 - 0.78
@@ -118,6 +121,13 @@ def plot_hybrid(
         previous = x - half - 0.04
     _arrow(axes, (previous, bottom), (1.02, bottom), GREY)
     _icon_mask(axes, 0.5, bottom, GREEN, scale=1.7)
+    if under_mask:
+        deepest, stride = places[joined[0][0]], features[joined[0][0]][2]
+        start = bottom - height(stride) / 2
+        for x, y, path, text in ((8.75, start - 0.1, [(deepest, start), (deepest, start - 0.1)], "features"), (9.55, 0.36, [(1.08, bottom - 0.3), (1.08, 0.36)], "mask")):
+            axes.plot(*zip(*path, (x, y)), color=ORANGE, lw=1.4, solid_joinstyle="round")
+            _arrow(axes, (x, y), (x, top - 0.78), ORANGE)
+            axes.text(x - 0.08, 1.75, text, rotation=90, ha="right", va="center", fontsize=9, color=ORANGE)
     axes.text(5.6, 0.02, "numbers: channels   1/n: size of the map   dashed: skip connection",
               ha="center", va="bottom", fontsize=9, color="#444444")  # fmt: skip
     return figure
