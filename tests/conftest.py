@@ -17,6 +17,9 @@ from PIL import Image
 from xai.data.dataset import Slice, prepare
 from xai.paths import LABELS, PLANES, Study
 
+# One thread in every TensorFlow of the tests: several add in an order that changes from run to run, and two test processes share the cores.
+os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
