@@ -199,7 +199,8 @@ rule saliency:
 rule thresholding:
     message: "chapter 4: from heatmaps to masks"
     input:
-        modules("masks", "outlines", "thresholding", "metrics/overlap", "metrics/intervals", "data/dataset", "plots", "plotting", "tables"),
+        modules("masks", "outlines", "thresholding", "reference", "metrics/overlap", "metrics/intervals", "data/dataset", "plots", "plotting", "tables"),
+        REFERENCES,
         expand(study.notebook("03_saliency_{architecture}"), architecture=ARCHITECTURES),
         notebook="notebooks/04_thresholding.md",
     output:

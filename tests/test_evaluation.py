@@ -80,8 +80,10 @@ def write_study(root: Path) -> Study:
             np.save(temporary, predicted)
     for name in PROFILE.training.architectures:
         table = pd.DataFrame({"architecture": name, "method": ["gradcam", "random"], "insertion": [0.7, 0.5], "deletion": [0.2, 0.4]})
-        for kind in ("faithfulness", "sanity"):
-            write_text(study.saliency_table(name, kind), table.to_csv(index=False))
+        write_text(study.saliency_table(name, "faithfulness"), table.to_csv(index=False))
+        write_text(study.saliency_table(name, "sanity"), table.assign(layer_fraction=[0.0, 0.5], similarity=[1.0, 0.25]).to_csv(index=False))
+        likeness = pd.DataFrame({"architecture": name, "method": "gradcam", "change": "shift 1 %", "similarity": np.arange(11) / 10})
+        write_text(study.saliency_table(name, "stability"), likeness.to_csv(index=False))
     for row in index.itertuples():
         probabilities = {label: 0.8 if label == row.label else 0.1 for label in LABELS}
         make_findings(id=row.id, plane=row.plane, prediction={"label": row.label, "probabilities": probabilities}).save(study.findings(row.id))
@@ -221,6 +223,17 @@ def test_histories_and_saliency_tables_are_joined_in_the_profiles_order(study):
     for table in (evaluation.faithfulness(study, PROFILE), evaluation.sanity(study, PROFILE)):
         assert table["architecture"].tolist() == [name for name in PROFILE.training.architectures for _ in range(2)]
         assert table["insertion"].tolist() == [0.7, 0.5] * 3
+
+
+def test_checks_of_explanations_by_hand(study):
+    """Untouched weights are no check; a row is the mean of its slices with their 10 and 90 % points."""
+    table = evaluation.explanation_checks(study, PROFILE)
+    assert table["architecture"].tolist() == [name for _ in range(2) for name in PROFILE.training.architectures]
+    own = table[table["architecture"] == "vgg16"].set_index("check")
+    assert own.loc["50% of layers randomised", ["method", "slices", "similarity"]].tolist() == ["random", 1, 0.25]
+    shift = own.loc["shift 1 %"]
+    assert (shift["method"], shift["slices"]) == ("gradcam", 11)
+    assert shift[["p10", "similarity", "p90"]].tolist() == pytest.approx([0.1, 0.5, 0.9])
 
 
 def test_a_missing_chapter_is_named(study, tmp_path):

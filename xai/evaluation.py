@@ -103,6 +103,24 @@ def sanity(study: Study, profile: Profile) -> pd.DataFrame:
     return _joined(study, profile, "sanity")
 
 
+def explanation_checks(study: Study, profile: Profile) -> pd.DataFrame:
+    """How alike heatmaps stay: with the network's weights randomised they should not, after a small change of the slice they should.
+
+    Returns
+    -------
+    DataFrame
+        architecture, method, check, slices, similarity (mean rank correlation), p10, p90 (percentiles over slices).
+    """
+    randomised = sanity(study, profile)
+    randomised["check"] = [f"{share:.0%} of layers randomised" for share in randomised["layer_fraction"]]
+    changed = _joined(study, profile, "stability").rename(columns={"change": "check"})
+    both = pd.concat([randomised[randomised["layer_fraction"] > 0], changed])
+    groups = both.groupby(["architecture", "method", "check"], sort=False)["similarity"]
+    return groups.agg(
+        slices="size", similarity="mean", p10=lambda values: values.quantile(0.1), p90=lambda values: values.quantile(0.9)
+    ).reset_index()
+
+
 def load_reports(study: Study, profile: Profile) -> tuple[pd.DataFrame, dict[str, str]]:
     """All reports, and for each writer its status: "complete", "incomplete: ..." or "not run: ..."."""
     frames, status = [], {}
