@@ -29,7 +29,7 @@ def test_every_benchmark_has_help(name):
 
 def test_the_saliency_benchmark_counts_in_forward_passes():
     lines = run("saliency.py", "vgg16", "--image-size", "32", "--images", "2", "--rounds", "1").strip().splitlines()
-    assert lines[0].startswith("vgg16, 32 px, 512 channels at block4_conv3")
+    assert lines[0].startswith("vgg16, 32 px, 128 channels at evidence")
     rows = [line for line in lines if line.rstrip().endswith("passes")]
     assert [row.split("  ")[1] for row in rows][:3] == ["forward", "gradcam + gradcampp", "scorecam"]
     assert all(float(row.split()[-3]) > 0 for row in rows)

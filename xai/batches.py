@@ -117,9 +117,9 @@ def _warp():
             return ops.convert_to_numpy(pictures)
 
         return warp
-    moving, compiled = _kerascv_warp(keras_cv.layers)
 
     def warp(pictures: np.ndarray, seeds) -> np.ndarray:
+        moving, compiled = _kerascv_warp(keras_cv.layers, pictures.shape[1:])
         for layer, seed in zip(moving, seeds):
             layer._random_generator.reset_from_seed(int(seed))
         return compiled(pictures).numpy()
@@ -128,12 +128,13 @@ def _warp():
 
 
 @cache
-def _kerascv_warp(source):
+def _kerascv_warp(source, shape: tuple[int, int, int]):
+    """The layers, and all of them compiled for pictures of one shape and any number: another graph would round otherwise."""
     import tensorflow
 
     moving = [getattr(source, name)(*how, fill_mode="constant", seed=1) for name, how in GEOMETRY.items()]
 
-    @tensorflow.function(reduce_retracing=True)
+    @tensorflow.function(input_signature=[tensorflow.TensorSpec((None, *shape), "float32")])
     def compiled(pictures):
         for layer in moving:
             pictures = layer(pictures, training=True)
