@@ -15,7 +15,7 @@ from xai.outlines import STEPS, follow_image
 from xai.paths import LABELS
 from xai.profiles import Profile
 from xai.thresholding import (
-    LABEL_FREE, against_baselines, choose_rules, example_steps, mask_study, masks_of, outlined, percentiles, step_gains, validation_curves,
+    LABEL_FREE, against_baselines, choices_in_short, choose_rules, example_steps, mask_study, masks_of, outlined, percentiles, step_gains, validation_curves,
 )  # fmt: skip
 
 METHODS = ("gradcam", "scorecam")
@@ -206,6 +206,13 @@ def test_example_is_the_slice_in_the_middle(study):
     names = list(example.steps)
     assert names[1:4] == ["opened", "component", "filled"] and names[4:] == ([] if best["outline"] == "none" else [best["outline"]])
     assert np.array_equal(example.steps["filled"], cleaned[shown]) and np.array_equal(example.steps[names[-1]], final[shown])
+
+
+def test_choices_in_short_by_hand():
+    rules = pd.DataFrame({"method": ["gradcam", "gradcam", "scorecam"], "rule": ["b", "a", "b"], "a": [0.2, 0.4, 0.5], "b": [0.3, 0.1, 0.7], "c": 0.0})
+    table = choices_in_short(rules, ("a", "b", "c"), "rule").set_index("rule")
+    assert table["gradcam"].tolist() == pytest.approx([0.3, 0.2, 0]) and table["scorecam"].tolist() == [0.5, 0.7, 0]
+    assert table["chosen"].tolist() == [1, 2, 0]
 
 
 def test_gain_of_each_step_is_paired_by_slice(study):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Iterator, NamedTuple
+from typing import Iterator, NamedTuple, Sequence
 
 import numpy as np
 import pandas as pd
@@ -103,6 +103,24 @@ def choose_rules(study: Study, profile: Profile, curves: pd.DataFrame) -> pd.Dat
         records.append({"architecture": architecture, "method": method, "percentile": chosen, "rule": rule,
                         "outline": max(followed, key=followed.get), "dice": max(followed.values()), **dice, **followed})  # fmt: skip
     return pd.DataFrame(records)
+
+
+def choices_in_short(rules: pd.DataFrame, options: Sequence[str], column: str) -> pd.DataFrame:
+    """Rules or steps against methods: mean validation Dice over networks, and for how many pairs of network and method each was chosen.
+
+    Parameters
+    ----------
+    rules : DataFrame
+        Of `choose_rules`.
+    options : sequence of str
+        `LABEL_FREE` or `outlines.STEPS`.
+    column : {"rule", "outline"}
+        Where the choice stands.
+    """
+    means = rules.groupby("method", sort=False)[list(options)].mean().T
+    means.columns.name = None
+    means["chosen"] = rules[column].value_counts().reindex(options, fill_value=0).to_numpy()
+    return means.rename_axis(column).reset_index()
 
 
 def outlined(step: str, masks: np.ndarray, heatmaps: np.ndarray, images: np.ndarray) -> np.ndarray:
