@@ -169,6 +169,9 @@ def test_written_masks_and_table(study):
             dice = [2 * (m & t).sum() / (m.sum() + t.sum()) for m, t in zip(masks[of_class] > 0, truth[of_class])]
             assert rows.loc[label, "dice"] == pytest.approx(np.mean(dice)) and rows.loc[label, "slices"] == len(dice) == 3
         assert rows.loc["all", "dice"] == pytest.approx(rows.loc[list(LABELS), "dice"].mean()) and rows.loc["all", "slices"] == 9
+        kept = (masks[explained] > 0, truth[explained])
+        interval = patient_interval(overlap.dice(*kept), dataset.index["patient"].to_numpy()[test][explained], draws=1000, seed=PROFILE.seed)
+        assert (rows.loc["all", "dice_low"], rows.loc["all", "dice_high"]) == pytest.approx(interval)
     networks = table[table["architecture"] == "vgg16"]
     assert len(networks) == 2 * (len(RULES) + 1) * 4
     assert set(table.loc[table["architecture"] == "none", "method"]) == {"random", "centre", "mean mask", "edges", "intensity"}

@@ -139,24 +139,24 @@ def mask_study(study: Study, profile: Profile, rules: pd.DataFrame) -> pd.DataFr
     Returns
     -------
     DataFrame
-        Table T5: architecture, method, threshold, label, slices, dice, iou, precision, recall, pointing, energy. Maps that know
-        nothing of the network stand in it as methods of the architecture "none".
+        Table T5: architecture, method, threshold, label, slices, dice, iou, precision, recall, pointing, energy, dice_low, dice_high (over
+        patients). Maps that know nothing of the network stand in it as methods of the architecture "none".
     """
     dataset = Dataset(study)
     test = dataset.rows("test")
     positions = np.searchsorted(test, dataset.balanced_rows("test", profile.saliency.test_slices))
     rows = test[positions]
     images, truth = np.asarray(dataset.images[rows]), np.asarray(dataset.masks[rows])
-    labels = dataset.index["label"].to_numpy()[rows]
+    groups = Groups(dataset.index["label"].to_numpy()[rows], dataset.index["patient"].to_numpy()[rows], profile)
     records: list[dict] = []
     for choice in rules.itertuples():
         maps = _test_maps(study, choice.architecture, choice.method, positions)
         for rule in RULES:
             masks = masks_of(rule, maps, images, profile, chosen=choice.percentile, truth=truth)
-            records += _scored(choice.architecture, choice.method, rule, maps, masks, truth, labels)
+            records += _scored(choice.architecture, choice.method, rule, maps, masks, truth, groups)
             if rule == choice.rule:
                 masks = outlined(choice.outline, masks, maps, images)
-                records += _scored(choice.architecture, choice.method, CHOSEN, maps, masks, truth, labels)
+                records += _scored(choice.architecture, choice.method, CHOSEN, maps, masks, truth, groups)
                 whole = np.zeros((len(test), *masks.shape[1:]), np.uint8)
                 whole[positions] = masks
                 path = study.cam_masks(choice.architecture, choice.method)
@@ -167,7 +167,7 @@ def mask_study(study: Study, profile: Profile, rules: pd.DataFrame) -> pd.DataFr
     for name, maps in simple.items():
         for rule in ("fixed", "oracle"):
             masks = masks_of(rule, maps, images, profile, chosen=profile.masks.fixed_percentile, truth=truth)
-            records += _scored("none", name, rule, maps, masks, truth, labels)
+            records += _scored("none", name, rule, maps, masks, truth, groups)
     return pd.DataFrame(records)
 
 
@@ -251,17 +251,27 @@ def against_baselines(overlap: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
-def _scored(architecture, method, rule, heatmaps, masks, truth, labels) -> Iterator[dict]:
+class Groups(NamedTuple):
+    """Whom scores are averaged over: class and patient of each slice (N,), and the profile that says how intervals are drawn."""
+
+    labels: np.ndarray
+    patients: np.ndarray
+    profile: Profile
+
+
+def _scored(architecture, method, rule, heatmaps, masks, truth, groups: Groups) -> Iterator[dict]:
     values = pd.DataFrame({
         "dice": scores.dice(masks, truth), "iou": scores.iou(masks, truth),
         "precision": scores.precision(masks, truth), "recall": scores.recall(masks, truth),
         "pointing": scores.pointing_game(heatmaps, truth), "energy": scores.energy_inside(heatmaps, truth),
     })  # fmt: skip
     for label in (*LABELS, "all"):
-        part = values if label == "all" else values[labels == label]
-        if len(part):
+        own = np.full(len(values), True) if label == "all" else groups.labels == label
+        if own.any():
+            part, evaluation = values[own], groups.profile.evaluation
+            low, high = patient_interval(part["dice"].to_numpy(), groups.patients[own], draws=evaluation.bootstrap, seed=groups.profile.seed)
             yield {"architecture": architecture, "method": method, "threshold": rule, "label": label, "slices": len(part),
-                   **part.mean().to_dict()}  # fmt: skip
+                   **part.mean().to_dict(), "dice_low": low, "dice_high": high}  # fmt: skip
 
 
 def _clean(masks: np.ndarray, heatmaps: np.ndarray, profile: Profile) -> np.ndarray:
