@@ -86,8 +86,8 @@ def test_evidence_is_the_mean_under_the_mask():
     assert np.unravel_index(faint.sum(axis=-1).argmax(), (2, 2)) == (1, 0) and np.isfinite(faint).all()
 
 
-def test_class_is_read_where_the_mask_head_sees_a_tumour(images):
-    """With a mask that sees one corner, the evidence is zero elsewhere; the mask gets no gradient from the class, the features do."""
+def test_the_class_does_not_train_the_mask(images):
+    """The class trains the features and not the mask: the layer of its logits gets no gradient from a class."""
     import tensorflow
 
     model = build_hybrid("vgg16", image_size=SIZE, seed=1)
@@ -165,6 +165,9 @@ def test_target_layer_respects_the_minimum_grid():
     assert {grid: target_layer(model, minimum_grid=grid)[:2] for grid in wanted} == wanted
     with pytest.raises(ValueError, match=r"^No layer of resnet50 has a map of 80 x 80 cells; lower `saliency.minimum_grid`"):
         target_layer(model, minimum_grid=80)
+    # Of a hybrid no other layer will do, however fine a grid is asked for.
+    with pytest.raises(ValueError, match=r"^No layer of vgg16 has a map of 20 x 20 cells"):
+        target_layer(build_hybrid("vgg16", image_size=SIZE), minimum_grid=20)
 
 
 # Input, start and variants

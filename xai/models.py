@@ -95,10 +95,10 @@ def target_layer(model: keras.Model, *, minimum_grid: int = 5) -> FeatureLayer:
     Of a hybrid the evidence that its class head pools. Of other networks the last spatial layer of the encoder, unless its map has fewer
     than `minimum_grid` cells a side (small inputs); then the deepest layer that has them. A 2 x 2 map cannot localise anything.
     """
-    evidence = next((layer.output.shape for layer in model.layers if layer.name == EVIDENCE), None)
-    if evidence is not None and evidence[1] >= minimum_grid:
-        return FeatureLayer(EVIDENCE, int(evidence[1]), int(evidence[3]))
-    candidates = [layer for layer in cut_layers(encoder_of(model)) if layer.size >= minimum_grid]
+    evidence = [layer.output.shape for layer in model.layers if layer.name == EVIDENCE]
+    # No layer of a hybrid's encoder separates image and class: skip connections lead around all of them.
+    layers_of = [FeatureLayer(EVIDENCE, int(shape[1]), int(shape[3])) for shape in evidence] or cut_layers(encoder_of(model))
+    candidates = [layer for layer in layers_of if layer.size >= minimum_grid]
     if not candidates:
         raise StudyError(
             f"No layer of {model.name} has a map of {minimum_grid} x {minimum_grid} cells; "
