@@ -48,6 +48,14 @@ def split(study, model):
     return explaining.explain_study(study, PROFILE, "vgg16", model)
 
 
+def test_a_profile_names_another_target_layer(model):
+    named = with_saliency(target_layers={"vgg16": "block1_conv2", "vgg19": "block5_conv4"})
+    assert explaining.split_of(named, "vgg16", model).layer == "block1_conv2"
+    assert explaining.split_of(PROFILE, "vgg16", model).layer == "evidence"
+    with pytest.raises(ValueError, match="^Layer 'block5_conv4' of vgg16 does not exist"):
+        explaining.split_of(named, "vgg19", model)
+
+
 def test_heatmaps_stand_in_test_order(study, model, split):
     """Each explained slice has the map that explaining it alone gives; the others are NaN."""
     dataset = Dataset(study)

@@ -170,6 +170,19 @@ def test_target_layer_respects_the_minimum_grid():
         target_layer(build_hybrid("vgg16", image_size=SIZE), minimum_grid=20)
 
 
+def test_a_named_target_layer_must_separate_image_and_class():
+    plain, hybrid = (build_hybrid("vgg16", image_size=SIZE, variant=variant) for variant in ("two_heads", "hybrid"))
+    assert target_layer(plain, name="block4_conv3") == ("block4_conv3", 9, 512)
+    assert target_layer(hybrid, name=EVIDENCE) == target_layer(hybrid)
+    # The skip connections of a hybrid lead around the deep layers of its encoder, those of `two_heads` do not reach its class.
+    with pytest.raises(ValueError, match=r"^Layer 'block4_conv3' of vgg16 does not separate image and class: .* choose one of .*evidence\.$"):
+        target_layer(hybrid, name="block4_conv3")
+    with pytest.raises(ValueError, match=r"^Layer 'block9' of vgg16 does not exist; choose one of .*block5_conv3"):
+        target_layer(plain, name="block9")
+    with pytest.raises(ValueError, match=r"^Layer 'pooled' of vgg16 does not separate"):
+        target_layer(plain, name="pooled")
+
+
 # Input, start and variants
 
 

@@ -9,7 +9,7 @@ from keras import ops
 from tqdm.auto import tqdm
 
 from xai.data.dataset import Dataset
-from xai.explaining import load_heatmaps
+from xai.explaining import load_heatmaps, split_of
 from xai.metrics.faithfulness import information_curves, insertion_deletion, rank_similarity
 from xai.metrics.overlap import baselines
 from xai.metrics.stability import stability as map_stability
@@ -77,7 +77,7 @@ def sanity(study: Study, profile: Profile, architecture: str, model: keras.Model
     """
     dataset = Dataset(study)
     images = np.asarray(dataset.images[dataset.balanced_rows("test", profile.saliency.sanity_slices)], np.float32)
-    split = Split(model, minimum_grid=profile.saliency.minimum_grid)
+    split = split_of(profile, architecture, model)
     methods = _quick_methods(split, profile)
     classes = split.logits(images).argmax(axis=1)
     trained = model.get_weights()

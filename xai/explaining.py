@@ -33,7 +33,7 @@ def explain_study(study: Study, profile: Profile, architecture: str, model: kera
     Split
         The network cut at its target layer.
     """
-    split = Split(model, minimum_grid=profile.saliency.minimum_grid)
+    split = split_of(profile, architecture, model)
     state = study.heatmaps(architecture, "state").with_suffix(".json")
     mark = _fingerprint(study, profile, architecture)
     files = [study.heatmaps(architecture, f"{part}{name}") for part in ("", "validation_") for name in profile.saliency.methods]
@@ -55,6 +55,11 @@ def explain_study(study: Study, profile: Profile, architecture: str, model: kera
     for note in notes:
         note.unlink()
     return split
+
+
+def split_of(profile: Profile, architecture: str, model: keras.Model) -> Split:
+    """A study's network cut at the layer that its profile asks for."""
+    return Split(model, profile.saliency.target_layers.get(architecture), minimum_grid=profile.saliency.minimum_grid)
 
 
 def load_heatmaps(study: Study, architecture: str, methods: Sequence[str], positions: np.ndarray) -> dict[str, np.ndarray]:
@@ -138,6 +143,7 @@ def _lay_out(path: Path, shape: tuple[int, ...]) -> None:
 def _fingerprint(study: Study, profile: Profile, architecture: str) -> str:
     """SHA-256 of what decides the heatmaps: weights, slices, parameters, and the code of the methods."""
     saliency = profile.saliency.model_dump(include={"methods", "minimum_grid", "scorecam_channels", "test_slices", "validation_slices"})
+    saliency["target_layer"] = profile.saliency.target_layers.get(architecture)
     parts = [study.weights(architecture).read_bytes(), dataset_hash(study).encode(), json.dumps(saliency, sort_keys=True).encode()]
     parts += [(Path(__file__).parent / name).read_bytes() for name in ("saliency.py", "network_split.py", "models.py")]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()

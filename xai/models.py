@@ -89,12 +89,20 @@ def encoder_of(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.get_layer(model.encoder_output).output, name="encoder")
 
 
-def target_layer(model: keras.Model, *, minimum_grid: int = 5) -> FeatureLayer:
+def target_layer(model: keras.Model, *, minimum_grid: int = 5, name: str | None = None) -> FeatureLayer:
     """The layer whose activations the class activation maps weigh.
 
     Of a hybrid the evidence that its class head pools. Of other networks the last spatial layer of the encoder, unless its map has fewer
     than `minimum_grid` cells a side (small inputs); then the deepest layer that has them. A 2 x 2 map cannot localise anything.
+
+    Parameters
+    ----------
+    name : str, optional
+        This layer instead, whatever its grid. It must separate image and class: a heatmap of a layer that paths lead around would show a
+        part of the evidence as if it were all.
     """
+    if name is not None:
+        return _named_layer(model, name)
     evidence = [layer.output.shape for layer in model.layers if layer.name == EVIDENCE]
     # No layer of a hybrid's encoder separates image and class: skip connections lead around all of them.
     layers_of = [FeatureLayer(EVIDENCE, int(shape[1]), int(shape[3])) for shape in evidence] or cut_layers(encoder_of(model))
@@ -105,6 +113,15 @@ def target_layer(model: keras.Model, *, minimum_grid: int = 5) -> FeatureLayer:
             "lower `saliency.minimum_grid` or raise `data.image_size` in the profile."
         )
     return candidates[-1]
+
+
+def _named_layer(model: keras.Model, name: str) -> FeatureLayer:
+    cuts = {layer.name: layer for layer in cut_layers(keras.Model(model.input, model.output["classification"])) if layer.size > 1}
+    if name not in cuts:
+        known = name in {layer.name for layer in model.layers}
+        why = "does not separate image and class: paths lead around it, or it has no map" if known else "does not exist"
+        raise StudyError(f"Layer {name!r} of {model.name} {why}; choose one of {', '.join(list(cuts)[-6:])}.")
+    return cuts[name]
 
 
 def build_hybrid(

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from xai.models import target_layer as default_target_layer
+from xai.models import target_layer as find_target_layer
 from xai.paths import StudyError
 
 PREDICTED = -1  # in place of a class: the one with the highest logit
@@ -23,13 +23,13 @@ class Split:
     model : keras.Model
         A hybrid of `xai.models.build_hybrid` with a classification head.
     target_layer : str, optional
-        Default: the last spatial layer of the encoder with at least `minimum_grid` cells a side.
+        Any layer that separates image and class; default that of `xai.models.target_layer` for `minimum_grid`.
     """
 
     def __init__(self, model: keras.Model, target_layer: str | None = None, *, minimum_grid: int = 5) -> None:
         if "classification" not in model.output:
             raise StudyError(f"{model.name} has no classification head; class activation maps explain a class.")
-        self.layer = target_layer or default_target_layer(model, minimum_grid=minimum_grid).name
+        self.layer = find_target_layer(model, minimum_grid=minimum_grid, name=target_layer).name
         tensor = model.get_layer(self.layer).output
         self.model = keras.Model(model.input, model.output["classification"])
         self.features = keras.Model(model.input, tensor)

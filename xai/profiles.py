@@ -114,6 +114,7 @@ class Training(Section):
 class Saliency(Section):
     methods: tuple[Literal["gradcam", "gradcampp", "scorecam"], ...] = Field(METHODS, min_length=1)
     minimum_grid: int = Field(5, ge=2, le=64)
+    target_layers: dict[Architecture, str] = Field(default_factory=dict, description="of named networks another layer than the last useful one")
     scorecam_channels: int | None = Field(None, ge=1, description="null: all channels, as published; a number: approximate")
     test_slices: int | None = Field(None, ge=3, description="explain so many test slices, balanced over classes; null: all")
     validation_slices: int | None = Field(24, ge=3)

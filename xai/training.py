@@ -241,7 +241,7 @@ def describe(study: Study, profile: Profile, architecture: str, model: keras.Mod
     dict
         parameters, target_layer, grid (cells a side), channels, encoder_layers and skips [(name, size, channels)].
     """
-    target = target_layer(model, minimum_grid=profile.saliency.minimum_grid)
+    target = target_layer(model, minimum_grid=profile.saliency.minimum_grid, name=profile.saliency.target_layers.get(architecture))
     encoder = encoder_of(model)
     last = encoder.output.shape
     facts = {
