@@ -31,11 +31,16 @@ class Split:
             raise StudyError(f"{model.name} has no classification head; class activation maps explain a class.")
         self.layer = find_target_layer(model, minimum_grid=minimum_grid, name=target_layer).name
         tensor = model.get_layer(self.layer).output
+        self.source = model
         self.model = keras.Model(model.input, model.output["classification"])
         self.features = keras.Model(model.input, tensor)
         self.head = keras.Model(tensor, model.output["classification"])
         self._logits = compiled_call(self.model)
         self._evidence = compiled_gradients(self.features, self.head)
+
+    def at(self, target_layer: str) -> Split:
+        """The same network cut at another layer."""
+        return Split(self.source, target_layer)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Logits (B, C) of images (B, S, S) in 0-255."""
