@@ -58,7 +58,7 @@ localrules: all, book
 
 NOTEBOOKS = [
     study.notebook(name) for name in (
-        "01_data", "02_leakage", "02_learning_curve", "02_second_head", "04_thresholding", "05_atlas", "07_evaluation", *(f"02_training_{a}" for a in ARCHITECTURES),
+        "01_data", "02_leakage", "02_learning_curve", "02_second_head", "03_shuffled_labels", "04_thresholding", "05_atlas", "07_evaluation", *(f"02_training_{a}" for a in ARCHITECTURES),
         *(f"03_saliency_{a}" for a in ARCHITECTURES), *(f"06_reports_{w}" for w in WRITERS), *(f"ablation/{run}" for run in ABLATIONS),
     )
 ]
@@ -194,6 +194,24 @@ rule saliency:
     threads: SHARE
     resources: mem_mb=4000, runtime=1440, gpu=1
     shell: "OMP_NUM_THREADS={threads} && export OMP_NUM_THREADS && " + PAPERMILL + "-p architecture {wildcards.architecture} 2> {log}"
+
+
+rule shuffled_labels:
+    message: "chapter 3: heatmaps of networks that learned labels without meaning"
+    input:
+        NETWORK,
+        REFERENCES,
+        modules("shuffled_labels", "ablation", "scores", "reference", "saliency", "network_split", "metrics/faithfulness", "metrics/overlap", "metrics/intervals", "plots", "plotting"),
+        [study.notebook(f"02_training_{profile.training.shuffled}")] if profile.training.shuffled in ARCHITECTURES else [],
+        notebook="notebooks/03_shuffled_labels.md",
+        data=study.index,
+    output:
+        notebook=study.notebook("03_shuffled_labels"),
+    log: f"{LOGS}/03_shuffled_labels.log"
+    params: knobs=knobs("training", "saliency", "evaluation")
+    threads: SHARE
+    resources: mem_mb=4000, runtime=1440, gpu=1
+    shell: "OMP_NUM_THREADS={threads} && export OMP_NUM_THREADS && " + PAPERMILL + "2> {log}"
 
 
 rule thresholding:

@@ -215,7 +215,7 @@ def test_a_title_that_names_the_run_is_left_alone():
 def study_with(root: Path, architectures=("vgg16", "xception"), writers=("template",), extra=()) -> Study:
     study = Study(root)
     save_profile(Profile(training={"architectures": architectures}, reports={"writers": writers}), study.profile)
-    names = ["01_data", "02_leakage", "02_learning_curve", "02_second_head", "04_thresholding", "05_atlas", "07_evaluation"]
+    names = ["01_data", "02_leakage", "02_learning_curve", "02_second_head", "03_shuffled_labels", "04_thresholding", "05_atlas", "07_evaluation"]
     names += [f"{chapter}_{name}" for chapter in ("02_training", "03_saliency") for name in architectures]
     names += [f"06_reports_{name}" for name in writers]
     for name in (*names, *extra):

@@ -118,7 +118,7 @@ def test_a_second_make_does_nothing(study):
         ("xai/metrics/text.py", {"evaluation", "book"}),
         ("xai/atlas.py", {"atlas", "reports", "evaluation", "book"}),
         ("xai/masks.py", {"second_head", "thresholding", "atlas", "reports", "evaluation", "book"}),
-        ("xai/plots.py", {"chapter_data", "leakage", "learning_curve", "second_head", "saliency", "thresholding", "atlas", "reports", "evaluation", "book"}),
+        ("xai/plots.py", {"chapter_data", "leakage", "learning_curve", "second_head", "shuffled_labels", "saliency", "thresholding", "atlas", "reports", "evaluation", "book"}),
         ("book/index.md", {"book"}),
     ],
 )
@@ -164,7 +164,7 @@ def papermill_alone(study: Path, chapter: str, *parameters: str) -> subprocess.C
     return subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], cwd=study, env=environment(study), capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("chapter", ["01_data", "02_leakage", "02_learning_curve", "02_second_head", "04_thresholding", "05_atlas", "06_reports", "07_evaluation"])
+@pytest.mark.parametrize("chapter", ["01_data", "02_leakage", "02_learning_curve", "02_second_head", "03_shuffled_labels", "04_thresholding", "05_atlas", "06_reports", "07_evaluation"])
 def test_papermill_alone_runs_a_chapter(study, chapter):
     assert f"notebooks/{chapter}.md | papermill -" in (study / "notebooks" / f"{chapter}.md").read_text(encoding="utf-8")
     (study / "alone.ipynb").unlink(missing_ok=True)
@@ -267,5 +267,5 @@ def test_the_cluster_profile_is_accepted(study):
     assert re.search(r"^training +9$", text, re.MULTILINE) and re.search(r"^saliency +9$", text, re.MULTILINE)
     profile = yaml.safe_load((study / "profiles" / "slurm" / "config.yaml").read_text(encoding="utf-8"))
     rules = set(re.findall(r"^rule (\w+):", (study / "Snakefile").read_text(encoding="utf-8"), re.MULTILINE))
-    assert set(profile["set-resources"]) == set(profile["set-threads"]) == {"training", "ablation", "leakage", "learning_curve", "second_head", "saliency"} <= rules
+    assert set(profile["set-resources"]) == set(profile["set-threads"]) == {"training", "ablation", "leakage", "learning_curve", "second_head", "shuffled_labels", "saliency"} <= rules
     assert all(resources["gpu"] == 1 for resources in profile["set-resources"].values())

@@ -597,6 +597,23 @@ def test_learning_curve_draws_patients_and_intervals():
     assert plots.plot_learning_curve(pd.DataFrame()).axes[0].texts[0].get_text() == "off in this profile"
 
 
+def test_shuffled_labels_stand_below_true_ones():
+    rows = [
+        {"variant": variant, "labels": labels, **{f"{m}{e}": value + s for m in ("accuracy", "pointing") for e, s in (("", 0), ("_low", -0.1), ("_high", 0.1))},
+         **({} if labels == "true" else {"similarity": value, "similarity_low": value - 0.1, "similarity_high": value + 0.1})}
+        for variant, value in (("hybrid", 0.6), ("classification_only", 0.4)) for labels in ("true", "shuffled")
+    ]  # fmt: skip
+    figure = plots.plot_shuffled(pd.DataFrame(rows))
+    accuracy, likeness, _ = figure.axes
+    points = [line for line in accuracy.lines if line.get_marker() in "os"]
+    assert [line.get_xdata()[0] for line in points] == [0.6, 0.6, 0.4, 0.4]
+    assert [round(line.get_ydata()[0]) for line in points] == [1, 0, 1, 0]
+    assert [label.get_text() for label in accuracy.get_yticklabels()] == ["shuffled", "true"]
+    assert np.isnan([line.get_xdata()[0] for line in likeness.lines if line.get_marker() == "o"]).tolist() == [True, False]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["hybrid", "class head alone"]
+    assert plots.plot_shuffled(pd.DataFrame(columns=["variant", "labels"])).axes[0].texts[0].get_text() == "off in this profile"
+
+
 def test_augmented_slices_keep_their_outline():
     figure = plots.plot_augmentation(images(6).reshape(2, 3, 32, 32), squares(6).reshape(2, 3, 32, 32))
     assert len(figure.axes) == 6 and all(outlines(axes) for axes in figure.axes)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from xai.data.dataset import Dataset, dataset_hash, share_arrays
+from xai.data.dataset import Dataset, dataset_hash, lay_out_beside, read_index
 from xai.metrics import overlap
 from xai.metrics.intervals import patient_interval
 from xai.paths import VARIANTS, Study, atomic, write_text
@@ -42,10 +42,7 @@ def repeat(study: Study, profile: Profile, seed: int | None) -> tuple[Study, Pro
         return study, profile
     target = Study(study.root / "ablation" / f"seed_{seed}")
     own = profile.model_copy(update={"seed": seed})
-    share_arrays(study, target)
-    if not target.index.exists() or target.index.read_bytes() != study.index.read_bytes():
-        with atomic(target.index) as temporary:
-            temporary.write_bytes(study.index.read_bytes())
+    lay_out_beside(study, target, read_index(study))
     save_profile(own, target.profile)
     return target, own
 

@@ -25,7 +25,7 @@ from xai.paths import Study, StudyError
 from xai.profiles import load_profile
 
 CHAPTERS = (
-    "01_data", "02_training", "02_leakage", "02_learning_curve", "02_second_head", "03_saliency", "04_thresholding", "05_atlas", "06_reports", "07_evaluation",
+    "01_data", "02_training", "02_leakage", "02_learning_curve", "02_second_head", "03_saliency", "03_shuffled_labels", "04_thresholding", "05_atlas", "06_reports", "07_evaluation",
 )
 # Chapters that papermill runs once for each architecture or writer: an overview stands above the runs.
 REPEATED = ("02_training", "03_saliency", "06_reports")

@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from xai.data.dataset import share_arrays
+from xai.data.dataset import lay_out_beside, read_index
 from xai.metrics.intervals import means_with_intervals
-from xai.paths import LABELS, Study, StudyError, atomic
+from xai.paths import LABELS, Study, StudyError
 from xai.profiles import Profile
 from xai.scores import slice_scores
 
@@ -101,18 +101,11 @@ def condition_study(study: Study, condition: str, seed: int) -> Study:
 
 
 def prepare_condition(study: Study, profile: Profile, condition: str, seed: int) -> Study:
-    """Lay out the small study of one training: linked arrays, and an index whose splits are those of the condition.
-
-    What is already right stays untouched, so that a training goes on or counts as finished.
-    """
+    """Lay out the small study of one training: linked arrays, and an index whose splits are those of the condition."""
     target = condition_study(study, condition, seed)
-    index = _index(study, made_by="01_data")
+    index = read_index(study)
     index["split"] = condition_splits(index, condition, evaluation=evaluation_rows(index, seed=profile.seed), seed=seed)
-    share_arrays(study, target)
-    if not target.index.exists() or target.index.read_text(encoding="utf-8") != index.to_csv(index=False):
-        with atomic(target.index) as temporary:
-            temporary.write_text(index.to_csv(index=False), encoding="utf-8")
-    return target
+    return lay_out_beside(study, target, index)
 
 
 def run_leakage(study: Study, profile: Profile) -> None:
@@ -142,7 +135,7 @@ def company_table(study: Study, profile: Profile) -> pd.DataFrame:
     rows = []
     for seed in seeds_of(profile):
         for condition in CONDITIONS:
-            index = _index(condition_study(study, condition, seed))
+            index = read_index(condition_study(study, condition, seed), made_by="02_leakage")
             train, test = index[index["split"] == "train"], index[index["split"] == "test"]
             sibling = test["patient"].isin(set(train["patient"]))
             rows.append({
@@ -220,17 +213,13 @@ def _own_profile(profile: Profile, seed: int) -> Profile:
 
 
 def _check_siblings(study: Study, profile: Profile) -> None:
-    index = _index(study, made_by="01_data")
+    index = read_index(study)
     test = index[index["split"] == "test"]
     if not test["patient"].duplicated().any():
         raise StudyError(
             f"{study.index} has {len(test)} test patients with one slice each, expected some with two or more; a split by slice leaks "
             "nothing here: set `training.leakage.architecture` to null."
         )
-
-
-def _index(study: Study, *, made_by: str = "02_leakage") -> pd.DataFrame:
-    return pd.read_csv(study.need(study.index, made_by), dtype=str, keep_default_na=False)
 
 
 def _rows_by_patient(index: pd.DataFrame, split: str) -> list[tuple[str, np.ndarray]]:

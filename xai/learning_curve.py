@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from xai.data.dataset import Dataset, share_arrays
+from xai.data.dataset import Dataset, lay_out_beside, read_index
 from xai.metrics.intervals import means_with_intervals
-from xai.paths import LABELS, Study, StudyError, atomic
+from xai.paths import LABELS, Study, StudyError
 from xai.profiles import Profile
 from xai.scores import slice_scores
 
@@ -46,15 +46,11 @@ def prepare_share(study: Study, profile: Profile, share: float) -> tuple[Study, 
     if share == 1:
         return study, profile
     target = Study(study.root / "curve" / f"{share:g}")
-    index = pd.read_csv(study.need(study.index, "01_data"), dtype=str, keep_default_na=False)
+    index = read_index(study)
     own = patients_of_share(index, share, seed=profile.seed)
     all_slices = (index["split"] == "train").sum()
     index.loc[(index["split"] == "train") & ~index["patient"].isin(own), "split"] = "unused"
-    share_arrays(study, target)
-    text = index.to_csv(index=False)
-    if not target.index.exists() or target.index.read_text(encoding="utf-8") != text:
-        with atomic(target.index) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    lay_out_beside(study, target, index)
     epochs = max(1, round(profile.training.epochs * all_slices / (index["split"] == "train").sum()))
     # The fewer the slices, the more passes: the patience counts passes, so it grows with them.
     patience = profile.training.patience and max(1, round(profile.training.patience * epochs / profile.training.epochs))

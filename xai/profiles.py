@@ -100,6 +100,7 @@ class Training(Section):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     leakage: Leakage = Leakage()
     curve: Curve = Curve()
+    shuffled: Architecture | None = Field(None, description="which network is also trained on shuffled labels; null: none")
     ablation: tuple[Architecture, ...] = ()
     ablation_seeds: int = Field(1, ge=1, le=20, description="how often each variant of the ablation is trained")
 

@@ -27,7 +27,7 @@ from xai.profiles import Profile, study_profile
 # Tables without a row per slice: nothing in them describes a single patient.
 TABLES = (
     "dataset", "audit", "shortcut", "intensity", "mask_statistics", "architectures", "classification", "classification_by", "segmentation",
-    "segmentation_by", "ablation", "ablation_gap", "leakage", "leakage_gap", "learning_curve", "threshold_rules", "mask_steps", "overlap", "faithfulness",
+    "segmentation_by", "ablation", "ablation_gap", "leakage", "leakage_gap", "learning_curve", "shuffled_labels", "threshold_rules", "mask_steps", "overlap", "faithfulness",
     "explanation_checks", "localisation",
 )  # fmt: skip
 PACKAGES = ("tensorflow-cpu", "tensorflow", "jax", "keras", "keras-cv", "numpy", "opencv-python-headless", "scikit-learn")

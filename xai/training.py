@@ -227,9 +227,10 @@ def predict(study: Study, profile: Profile, architecture: str, *, variant: str =
 
 
 def predicted(study: Study, architecture: str, *, variant: str = "hybrid") -> bool:
-    """Are there predictions of a hybrid's weights as they are now?"""
+    """Are there predictions of the weights as they are now, by every head?"""
     weights = study.weights(architecture, variant).stat().st_mtime_ns
-    made = (study.predictions(architecture, variant), study.test_masks(architecture, variant))
+    made = [study.predictions(architecture, variant)] if variant != "segmentation_only" else []
+    made += [study.test_masks(architecture, variant)] if variant != "classification_only" else []
     return all(path.exists() and path.stat().st_mtime_ns >= weights for path in made)
 
 
@@ -259,7 +260,7 @@ def fingerprint(study: Study, profile: Profile, architecture: str, variant: str)
     What other networks are told, and comments and docstrings, decide nothing.
     """
     architecture_facts(architecture)
-    others = {"architectures", "ablation", "ablation_seeds", "leakage", "curve", "cycles", "learning_rate", "learning_rates", "precision", "precisions"}
+    others = {"architectures", "ablation", "ablation_seeds", "leakage", "curve", "shuffled", "cycles", "learning_rate", "learning_rates", "precision", "precisions"}
     training = profile.training.model_dump(mode="json", exclude=others)
     own = [_learning_rate(profile.training, architecture), _precision(profile.training, architecture)]
     parts = [json.dumps([profile.seed, training, own, architecture, variant, profile.data.image_size], sort_keys=True), dataset_hash(study)]

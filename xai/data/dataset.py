@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from xai.paths import LABELS, Study, StudyError, atomic
+from xai.paths import LABELS, Study, StudyError, atomic, write_text
 
 INDEX_COLUMNS = ("id", "label", "patient", "plane", "fold", "split", "source", "sha256")
 
@@ -174,10 +174,23 @@ def _write_header(handle, shape: tuple[int, ...], dtype) -> None:
     )
 
 
-def share_arrays(source: Study, target: Study) -> None:
-    """Give `target` the arrays of `source` without copying them: hard links, or copies where the file system knows none."""
+def read_index(study: Study, *, made_by: str = "01_data") -> pd.DataFrame:
+    """The index of a study, all of it text, nothing read as missing."""
+    return pd.read_csv(study.need(study.index, made_by), dtype=str, keep_default_na=False)
+
+
+def lay_out_beside(source: Study, target: Study, index: pd.DataFrame) -> Study:
+    """Make `target` a small study of the slices of `source` under an index of its own; return it.
+
+    The arrays are hard links, or copies where the file system knows none. What is already right stays untouched, so that a
+    training below `target` goes on or counts as finished.
+    """
     for path, link in ((source.images, target.images), (source.masks, target.masks)):
         _link(path, link)
+    text = index.to_csv(index=False)
+    if not target.index.exists() or target.index.read_text(encoding="utf-8") != text:
+        write_text(target.index, text)
+    return target
 
 
 def _link(source: Path, link: Path) -> None:

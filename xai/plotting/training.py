@@ -90,6 +90,36 @@ def plot_learning_curve(table: pd.DataFrame) -> Figure:
 
 
 @styled
+def plot_shuffled(table: pd.DataFrame) -> Figure:
+    """Accuracy, likeness to the heatmaps of true labels, and pointing game by training, with intervals over test patients.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of `xai.shuffled_labels.summary`; may be empty.
+    """
+    figure = StudyFigure(figsize=(WIDTH, 2.3))
+    titles = {"accuracy": "accuracy", "similarity": "rank correlation with the\nheatmap of true labels", "pointing": "maximum in the tumour"}
+    panels = figure.subplots(1, len(titles), sharey=True)
+    kinds = list(dict.fromkeys(table["labels"])) if len(table) else []
+    for axes, (measure, title) in zip(panels, titles.items()):
+        if not kinds:
+            axes.text(0.5, 0.5, "off in this profile", ha="center", va="center", color=GREY, transform=axes.transAxes)
+        for variant, colour, marker, shift in (("hybrid", BLUE, "o", 0.14), ("classification_only", ORANGE, "s", -0.14)):
+            for row in table[table["variant"] == variant].to_dict("records") if kinds else ():
+                place = kinds[::-1].index(row["labels"]) + shift
+                axes.plot([row[f"{measure}_low"], row[f"{measure}_high"]], [place, place], color=colour, lw=2, alpha=0.45, solid_capstyle="butt")
+                axes.plot(row[measure], place, marker, color=colour, ms=5.5, label=name_of(variant))
+        axes.axvline(0, color=INK, lw=0.9)
+        axes.set(title=title, yticks=range(len(kinds)), yticklabels=kinds[::-1], ylim=(-0.5, max(1, len(kinds)) - 0.5), xlim=(-0.3 if measure == "similarity" else 0, 1.03))
+        axes.grid(axis="x")
+    named = dict(zip(*panels[0].get_legend_handles_labels()[::-1]))
+    if named:
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=2)
+    return figure
+
+
+@styled
 def plot_reference(own: pd.DataFrame, reference: pd.DataFrame | None, names: tuple[str, str]) -> Figure:
     """Accuracy and Dice of two runs side by side, never joined: filled for the reader's own run, hollow for the reference.
 
