@@ -42,7 +42,7 @@ LOGS = str(study.root / "logs")
 REFERENCES = [str(path) for path in sorted(Path("results").rglob("*.csv"))]
 # The training chapter draws what the augmentation does, with plots.py; a change of a colour must not reach it, so plots are left out.
 NETWORK = modules("models", "batches", "losses", "training", "data/dataset", "tables")
-EXPLAIN = modules("models", "batches", "losses", "training", "saliency", "network_split", "explaining", "checks", "implementations", "metrics/faithfulness", "metrics/stability", "metrics/overlap", "data/dataset", "plots", "plotting", "tables")
+EXPLAIN = modules("models", "batches", "losses", "training", "saliency", "network_split", "explaining", "shown", "checks", "implementations", "metrics/faithfulness", "metrics/stability", "metrics/overlap", "data/dataset", "plots", "plotting", "tables")
 FACTS = ("metrics/facts", "metrics/claims", "metrics/numeric", "metrics/vocabulary")
 
 
@@ -217,7 +217,7 @@ rule shuffled_labels:
 rule thresholding:
     message: "chapter 4: from heatmaps to masks"
     input:
-        modules("masks", "outlines", "thresholding", "reference", "metrics/overlap", "metrics/intervals", "data/dataset", "plots", "plotting", "tables"),
+        modules("masks", "outlines", "thresholding", "percentile_slider", "interactive", "shown", "reference", "metrics/overlap", "metrics/intervals", "data/dataset", "plots", "plotting", "tables"),
         REFERENCES,
         expand(study.notebook("03_saliency_{architecture}"), architecture=ARCHITECTURES),
         notebook="notebooks/04_thresholding.md",

@@ -13,9 +13,12 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from xai.data.dataset import Dataset, dataset_hash
-from xai.paths import LABELS, Study, atomic, write_text
+from xai.paths import Study, atomic, write_text
 from xai.profiles import Profile
 from xai.saliency import Split, explain, methods_for
+from xai.shown import cases_to_show
+
+__all__ = ["cases_to_show", "explain_study", "load_heatmaps", "split_of"]
 
 ROWS = 1024  # maps written at once while a file is laid out
 SECONDS = 5  # between two notes of progress; a killed run repeats no more than that
@@ -69,15 +72,6 @@ def load_heatmaps(study: Study, architecture: str, methods: Sequence[str], posit
         name: np.asarray(np.load(study.need(study.heatmaps(architecture, name), made_by), mmap_mode="r")[positions], np.float32)
         for name in methods
     }
-
-
-def cases_to_show(study: Study, profile: Profile) -> np.ndarray:
-    """Positions within the test split of one explained slice per class, the first of `balanced_rows`."""
-    dataset = Dataset(study)
-    rows = dataset.balanced_rows("test", profile.saliency.test_slices)
-    labels = dataset.index["label"].to_numpy()[rows]
-    first = [rows[labels == label][len(rows[labels == label]) // 2] for label in LABELS]
-    return np.searchsorted(dataset.rows("test"), first)
 
 
 class _Rows:

@@ -118,6 +118,17 @@ def draw_slice(axes: Axes, image: np.ndarray, mask: np.ndarray) -> None:
     bare(axes)
 
 
+def draw_mask(axes: Axes, image: np.ndarray, mask: np.ndarray, truth: np.ndarray) -> None:
+    """The slice with a found mask filled, and the drawn tumour as outline."""
+    axes.imshow(image, vmin=0, vmax=255)
+    fill = np.zeros((*np.shape(mask), 4))
+    fill[np.asarray(mask, bool)] = (0.90, 0.62, 0.0, 0.55)
+    axes.imshow(fill)
+    outline(axes, mask, AMBER, width=1.0)
+    outline(axes, truth, OUTLINE)
+    bare(axes)
+
+
 def draw_heat(axes: Axes, image: np.ndarray, heatmap: np.ndarray, mask: np.ndarray) -> None:
     """The heatmap over the slice, opaque from 0.5 on and fading to nothing at 0; NaN shows the slice."""
     value = np.clip(np.nan_to_num(np.asarray(heatmap, float)), 0, 1)[..., None]

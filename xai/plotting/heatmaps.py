@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from xai.metrics.overlap import dice
 from xai.paths import LABELS, METHODS
 from xai.plotting.base import (
-    AMBER, BASELINE_DASHES, BLUE, GREEN, GREY, INK, LABEL_COLOURS, LIGHT, ORANGE, OUTLINE, PURPLE, SKY, WIDTH,
-    StudyFigure, bare, draw_heat, draw_slice, heat_bar, method_colour, name_of, ordered_methods, outline,
+    BASELINE_DASHES, BLUE, GREEN, GREY, INK, LABEL_COLOURS, LIGHT, ORANGE, OUTLINE, PURPLE, SKY, WIDTH,
+    StudyFigure, draw_heat, draw_mask, draw_slice, heat_bar, method_colour, name_of, ordered_methods, outline,
     spread, styled,
 )  # fmt: skip
 
@@ -52,17 +52,34 @@ def plot_mask_steps(image: np.ndarray, heatmap: np.ndarray, steps: Mapping[str, 
     draw_heat(panels[1], image, heatmap, truth)
     panels[1].set_title("heatmap")
     for number, (axes, (name, mask)) in enumerate(zip(panels[2:], steps.items()), 1):
-        axes.imshow(image, vmin=0, vmax=255)
-        fill = np.zeros((*np.shape(mask), 4))
-        fill[np.asarray(mask, bool)] = (0.90, 0.62, 0.0, 0.55)
-        axes.imshow(fill)
-        outline(axes, mask, AMBER, width=1.0)
-        outline(axes, truth, OUTLINE)
-        bare(axes)
+        draw_mask(axes, image, mask, truth)
         axes.set_title(f"{number}. {name}\nDice {dice(mask[None], truth[None])[0]:.2f}")
     for axes in panels[2 + len(steps) :]:
         axes.set_axis_off()
     heat_bar(figure, grid, shrink=0.7)
+    return figure
+
+
+@styled
+def plot_percentile_examples(
+    images: np.ndarray, truths: np.ndarray, masks: Mapping[int, np.ndarray], scores: Mapping[int, np.ndarray], titles: Sequence[str]
+) -> Figure:
+    """A row for each slice, a column for each percentile: the mask filled, the drawn tumour as outline, the Dice above.
+
+    Parameters
+    ----------
+    images, truths : array (N, S, S)
+    masks, scores : percentile -> masks (N, S, S), and their Dice (N,)
+    titles : N names
+    """
+    side = (WIDTH - 0.3) / len(masks)
+    figure = StudyFigure(figsize=(WIDTH, len(images) * (side + 0.22)))
+    grid = figure.subplots(len(images), len(masks), squeeze=False)
+    for number, row in enumerate(grid):
+        for axes, (level, found) in zip(row, masks.items()):
+            draw_mask(axes, images[number], found[number], truths[number])
+            axes.set_title(f"percentile {level}, Dice {scores[level][number]:.2f}", fontsize=8)
+        row[0].set_ylabel(titles[number])
     return figure
 
 
