@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from browser import Browser, browser  # noqa: F401: the fixture
 from test_percentile_slider import markup, study  # noqa: F401: fixtures
+from test_quiz import quiz_markup  # noqa: F401: fixture
+
+from xai.tables import show
 
 STATIC = Path(__file__).parents[1] / "book" / "_static"
 
@@ -69,6 +74,8 @@ def test_method_slice_and_clean_up_change_what_is_shown(opened, markup):  # noqa
         page.press("ArrowDown")
         seen.append(page.evaluate(PICTURE))
     assert "90" in page.text(".percentile-controls button"), "the other method's own percentile"
+    page.focus("input[type=range]")
+    page.press("Home")
     pixels = page.evaluate(NUMBERS)["Pixels"]
     page.click(".checks input", 1)
     assert int(page.evaluate(NUMBERS)["Pixels"]) > int(pixels), "without clean-up all components stay"
@@ -89,3 +96,69 @@ def test_without_scripts_the_picture_is_seen(browser, tmp_path, markup):  # noqa
     browser.open(write_page(tmp_path, markup, scripts=False))
     assert browser.evaluate("document.querySelector('figure img').naturalWidth") > 500
     assert browser.evaluate("document.querySelector('canvas')") is None
+
+
+# ---------------------------------------------------------------- quizzes
+
+
+def test_a_picked_answer_is_checked_and_explained(opened, quiz_markup):  # noqa: F811
+    page = opened(quiz_markup)
+    page.click(".quiz-question button", 0)
+    assert page.text(".quiz-said") == "Pick an answer first."
+    page.click(".quiz-option", 1)
+    page.click(".quiz-question button", 0)
+    assert page.text(".quiz-said") == "Not this one. 2 × area / (area + area) is one."
+    page.click(".quiz-option", 0)
+    assert page.text(".quiz-said") == "", "another pick withdraws the verdict"
+    page.click(".quiz-question button", 0)
+    assert page.text(".quiz-said") == "Right. Identity, by definition."
+    assert page.evaluate("[...document.querySelectorAll('.quiz-option.right')].map(o => o.textContent)") == ["Yes"]
+
+
+def test_a_quiz_can_be_taken_by_keys_alone_and_counts(opened, quiz_markup):  # noqa: F811
+    page = opened(quiz_markup)
+    page.focus(".quiz-option input")
+    page.press(" ")
+    page.press("Tab")
+    page.press("Enter")
+    assert page.text(".quiz-said").startswith("Right.") and page.text(".quiz-total") == ""
+    page.focus(".quiz-question:nth-of-type(2) input")
+    page.press(" ")
+    page.press("ArrowDown")
+    page.press("Tab")
+    page.press(" ")
+    assert page.text(".quiz-total") == "1 of 2 right."
+    page.click(".quiz-answer summary", 1)
+    assert page.evaluate("document.querySelectorAll('.quiz-answer')[1].open")
+
+
+# ---------------------------------------------------------------- tables
+
+SCORES = pd.DataFrame({
+    "architecture": ["vgg16", "resnet50v2", "resnet50", "xception"], "parameters": [9_000, 1_200_000, 75_000, 300],
+    "accuracy": [0.9, 0.85, np.nan, 0.875], "accuracy_low": [0.1, 0.8, np.nan, 0.7], "accuracy_high": [0.95, 0.9, np.nan, 0.9],
+})  # fmt: skip
+FIRST_COLUMN = "[...document.querySelectorAll('tbody tr')].map(row => row.cells[0].textContent)"
+SORTS = "[...document.querySelectorAll('th')].map(header => header.getAttribute('aria-sort'))"
+
+
+def test_a_click_sorts_numbers_as_numbers_and_a_third_restores(opened):
+    page = opened(show(SCORES)._repr_html_())
+    before = page.evaluate(FIRST_COLUMN)
+    page.click("th button", 1)
+    assert page.evaluate(FIRST_COLUMN) == ["Xception", "VGG16", "ResNet50", "ResNet50V2"]
+    assert page.evaluate(SORTS) == ["none", "ascending", "none"]
+    page.click("th button", 2)
+    assert page.evaluate(FIRST_COLUMN) == ["ResNet50V2", "Xception", "VGG16", "ResNet50"], "by value, not by interval; missing last"
+    page.click("th button", 2)
+    assert page.evaluate(FIRST_COLUMN) == ["VGG16", "Xception", "ResNet50V2", "ResNet50"], "missing stays last"
+    page.click("th button", 2)
+    assert page.evaluate(FIRST_COLUMN) == before and page.evaluate(SORTS) == ["none"] * 3
+
+
+def test_a_table_sorts_by_keys_and_a_short_one_stays_as_it_is(opened):
+    page = opened(show(SCORES)._repr_html_() + show(SCORES.head(1))._repr_html_())
+    page.focus("th button")
+    page.press("Enter")
+    assert page.evaluate("[...document.querySelectorAll('table')[0].tBodies[0].rows].map(row => row.cells[0].textContent)") == ["ResNet50", "ResNet50V2", "VGG16", "Xception"]
+    assert page.evaluate("document.querySelectorAll('table')[1].querySelectorAll('button').length") == 0
