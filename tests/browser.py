@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import shutil
 import subprocess
@@ -134,9 +135,8 @@ class Browser:
 
     def screenshot(self, path: Path) -> None:
         """The whole page as a PNG; for looking at, no test compares pictures."""
-        import base64
-
-        picture = self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
+        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
+        picture = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=size | {"x": 0, "y": 0, "scale": 1})["data"]
         path.write_bytes(base64.b64decode(picture))
 
     def close(self) -> None:
