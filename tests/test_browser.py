@@ -11,6 +11,10 @@ from browser import Browser, browser  # noqa: F401: the fixture
 from test_percentile_slider import markup, study  # noqa: F401: fixtures
 from test_quiz import quiz_markup  # noqa: F401: fixture
 
+from xai import plots
+from xai.atlas_viewer import PlacedCase, View, as_page_data
+from xai.interactive import InteractiveFigure
+from xai.paths import PLANES
 from xai.tables import show
 
 STATIC = Path(__file__).parents[1] / "book" / "_static"
@@ -162,3 +166,51 @@ def test_a_table_sorts_by_keys_and_a_short_one_stays_as_it_is(opened):
     page.press("Enter")
     assert page.evaluate("[...document.querySelectorAll('table')[0].tBodies[0].rows].map(row => row.cells[0].textContent)") == ["ResNet50", "ResNet50V2", "VGG16", "Xception"]
     assert page.evaluate("document.querySelectorAll('table')[1].querySelectorAll('button').length") == 0
+
+
+# ---------------------------------------------------------------- atlas viewer
+
+
+def placed(name: str, heights: list[float]) -> PlacedCase:
+    """An axial slice on a grey template of 40 x 30 pixels, its candidates at some rows of the other views."""
+    lines = [np.array([[0.0, height], [39.0, height]]) for height in heights]
+    square = np.array([[10.0, 10], [20, 10], [20, 20], [10, 20], [10, 10]])
+    views = [
+        View(plane, 4.0, np.full((30, 40), 90, np.uint8), [] if plane == "axial" else lines, np.empty((0, 2)) if plane == "axial" else np.concatenate(lines)[:2].repeat(2, axis=0),
+             [square] if plane == "axial" else [], np.array([15.0, heights[0]]))
+        for plane in PLANES
+    ]  # fmt: skip
+    return PlacedCase(name, "axial", -np.array(heights), np.full(len(heights), 1 / len(heights)), 2.0, views)
+
+
+@pytest.fixture(scope="module")
+def viewer_markup() -> str:
+    cases = [placed("glioma, slice a", [10, 14]), placed("pituitary, slice b", [20, 22, 24])]
+    return InteractiveFigure(kind="atlas", picture=plots.plot_places(cases), alt="two slices", caption="caption", data=as_page_data(cases)).as_html()
+
+
+CHOSEN = "document.querySelectorAll('.atlas-view path.chosen')[0].getAttribute('d')"
+
+
+def test_the_viewer_switches_slice_and_candidate_by_keys(opened, viewer_markup):
+    page = opened(viewer_markup)
+    assert page.text(".atlas-said") == "Candidate 1 of 2: mask at z = -10.0 mm, weight 50 %. Standard deviation over all candidates: 2.0 mm."
+    assert page.evaluate("[...document.querySelectorAll('.atlas-view')].map(v => v.querySelectorAll('path.other, path.chosen').length)") == [0, 2, 2]
+    first = page.evaluate(CHOSEN)
+    page.focus("input[type=range]")
+    page.press("ArrowRight")
+    assert page.text(".atlas-said").startswith("Candidate 2 of 2: mask at z = -14.0 mm") and page.evaluate(CHOSEN) != first
+    page.focus("select")
+    page.press("ArrowDown")
+    assert page.text(".atlas-said").startswith("Candidate 1 of 3: mask at z = -20.0 mm")
+    page.focus("input[type=range]")
+    page.press("End")
+    assert page.text(".atlas-said").startswith("Candidate 3 of 3")
+    assert page.evaluate("document.querySelector('image').getAttribute('href').startsWith('data:image/png')")
+
+
+@pytest.mark.parametrize(("width", "columns"), [(360, 1), (1440, 3)])
+def test_the_planes_stand_side_by_side_where_there_is_room(opened, viewer_markup, width, columns):
+    page = opened(viewer_markup, width=width)
+    assert fits(page)
+    assert page.evaluate("new Set([...document.querySelectorAll('.atlas-view')].map(v => Math.round(v.getBoundingClientRect().x))).size") == columns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import unicodedata
-from typing import Mapping
+from typing import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -77,6 +77,34 @@ def plot_atlas(
     place.set_title(f"{axis_name} = {mean:.0f} mm, standard deviation {spread:.1f} mm", fontsize=9)
     place.set(xlabel=f"MNI {axis_name} of the candidate places (mm)", ylabel="weight", ylim=(0, None))
     place.margins(x=0.1)
+    return figure
+
+
+@styled
+def plot_places(cases: Sequence) -> Figure:
+    """A row for each placed slice, a column for each plane of the template: best place, its spread, other candidates, mask.
+
+    Parameters
+    ----------
+    cases : sequence of xai.atlas_viewer.PlacedCase
+    """
+    side = WIDTH / 3
+    figure = StudyFigure(figsize=(WIDTH, len(cases) * (side * 1.05 + 0.3)))
+    for row, case in zip(figure.subplots(len(cases), 3, squeeze=False), cases):
+        for axes, view in zip(row, case.views):
+            axes.imshow(view.image, vmin=0, vmax=255)
+            for line, weight in list(zip(view.lines, case.weights))[:0:-1]:
+                axes.plot(*line.T, color=AMBER, lw=0.7, alpha=0.35 + 0.65 * float(weight) / float(max(case.weights)))
+            if view.lines:
+                axes.fill(*view.band.T, color=SKY, alpha=0.55, linewidth=0)
+                axes.plot(*view.lines[0].T, color=SKY, lw=1.6)
+            for contour in view.outlines:
+                axes.plot(*contour.T, color=AMBER, lw=1.4)
+            axes.plot(*view.point, "o", color=ORANGE, ms=4)
+            axes.set(xlim=(-0.5, view.image.shape[1] - 0.5), ylim=(view.image.shape[0] - 0.5, -0.5))
+            bare(axes)
+            axes.set_title(f"{view.plane} view, {'zyx'[PLANES.index(view.plane)]} = {round(view.level_mm)} mm", fontsize=8)
+        row[0].set_ylabel(case.name, fontsize=8)
     return figure
 
 
