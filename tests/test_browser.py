@@ -68,6 +68,8 @@ def test_keys_on_the_slider_move_mask_and_numbers_together(opened, markup):  # n
     assert words == f"percentile 85, Dice {float(after['Dice']):.2f}"
     page.click(".percentile-controls button")
     assert page.evaluate(NUMBERS) == before
+    page.wait("document.querySelector('.percentile-curve .line').hasAttribute('d')")
+    assert page.evaluate("document.querySelector('.percentile-curve .line').getAttribute('d').split('L').length") == 30, "percentiles 70 to 99"
 
 
 def test_method_slice_and_clean_up_change_what_is_shown(opened, markup):  # noqa: F811

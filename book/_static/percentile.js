@@ -42,7 +42,7 @@ const percentile = (() => {
     const opened = new Uint8Array(mask.length);
     for (let row = 0; row < size; row++)
       for (let column = 0; column < size; column++)
-        eroded[row * size + column] = offsets.every(([r, c]) => inside(size, row + r, column + c) && mask[(row + r) * size + column + c]) ? 1 : 0;
+        eroded[row * size + column] = mask[row * size + column] && offsets.every(([r, c]) => inside(size, row + r, column + c) && mask[(row + r) * size + column + c]) ? 1 : 0;
     for (let row = 0; row < size; row++)
       for (let column = 0; column < size; column++)
         if (eroded[row * size + column])
@@ -89,13 +89,31 @@ const percentile = (() => {
     return chosen;
   }
 
-  /** Holes are background that does not reach the image's edge. */
+  /** Holes are background that does not reach the edge of a box around the mask. */
   function fill(mask, size) {
-    const seen = new Uint8Array(mask.length);
-    for (let step = 0; step < size; step++)
-      for (const start of [step, (size - 1) * size + step, step * size, step * size + size - 1])
-        if (!mask[start] && !seen[start]) flood(start, size, (place) => !mask[place], seen, false);
-    return seen.map((reached) => 1 - reached);
+    let [top, bottom, left, right] = [size, -1, size, -1];
+    mask.forEach((value, place) => {
+      if (!value) return;
+      const column = place % size;
+      top = Math.min(top, Math.floor(place / size));
+      bottom = Math.floor(place / size);
+      left = Math.min(left, column);
+      right = Math.max(right, column);
+    });
+    const side = Math.max(bottom - top, right - left) + 3; // one pixel of background all around
+    const at = (place) => [top - 1 + Math.floor(place / side), left - 1 + (place % side)];
+    const background = (place) => {
+      const [row, column] = at(place);
+      return !(inside(size, row, column) && mask[row * size + column]);
+    };
+    const reached = new Uint8Array(side * side);
+    if (bottom >= 0) flood(0, side, background, reached, false);
+    const filled = Uint8Array.from(mask);
+    reached.forEach((seen, place) => {
+      const [row, column] = at(place);
+      if (bottom >= 0 && !seen && inside(size, row, column)) filled[row * size + column] = 1;
+    });
+    return filled;
   }
 
   /** Opening (skipped where it would leave nothing), hottest component, hole filling. */
@@ -190,14 +208,6 @@ const percentileSlider = (() => {
     outline(context, view.mask, size, MASK);
   }
 
-  /** Dice against percentile of one slice and method as a path in a box of 300 x 90. */
-  function curve(steps) {
-    const x = (level) => 8 + (284 * (level - steps[0].level)) / Math.max(steps[steps.length - 1].level - steps[0].level, 1);
-    const y = (dice) => 82 - 74 * dice;
-    const line = steps.map(({ level, dice }, number) => `${number ? "L" : "M"}${x(level).toFixed(1)} ${y(dice).toFixed(1)}`).join("");
-    return { x, y, line };
-  }
-
   function svg(name, attributes) {
     const made = document.createElementNS("http://www.w3.org/2000/svg", name);
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -215,7 +225,7 @@ const percentileSlider = (() => {
     const heat = element("input", { type: "checkbox", checked: "" });
     const clean = element("input", { type: "checkbox", checked: "" });
     const canvas = element("canvas", { width: SIDE, height: SIDE, role: "img" });
-    const chart = svg("svg", { viewBox: "0 0 300 90", class: "percentile-curve", role: "img" });
+    const chart = svg("svg", { viewBox: "0 0 300 90", class: "percentile-curve", role: "img", "aria-label": "Dice against percentile" });
     const path = svg("path", { class: "line" });
     const stem = svg("line", { class: "stem", y1: 8, y2: 82 });
     const dot = svg("circle", { class: "dot", r: 5 });
@@ -224,7 +234,10 @@ const percentileSlider = (() => {
     const titles = { percentile: "Percentile", dice: "Dice", precision: "Precision", recall: "Recall", pixels: "Pixels" };
     const numbers = element("dl", { class: "percentile-numbers" }, ...Object.keys(values).map((key) => element("div", {}, element("dt", {}, titles[key]), values[key])));
     const back = element("button", { type: "button" });
+    const x = (level) => 8 + (284 * (level - data.lowest)) / (data.highest - data.lowest);
+    const y = (dice) => 82 - 74 * dice;
     let view = {};
+    let turn = 0;
 
     function cut(level) {
       const mask = percentile.threshold(view.heat, view.sorted, level);
@@ -237,13 +250,22 @@ const percentileSlider = (() => {
       const map = percentile.decode(slice.heat[method.key]);
       view = { name: slice.name, method: method, image: percentile.decode(slice.image), truth: percentile.decode(slice.truth), heat: map, sorted: percentile.sort(map) };
       back.textContent = `To the percentile chosen on validation: ${method.percentile}`;
-      view.steps = [];
-      for (let level = data.lowest; level <= data.highest; level += 1) view.steps.push({ level, dice: percentile.score(cut(level), view.truth).dice });
-      view.curve = curve(view.steps);
-      path.setAttribute("d", view.curve.line);
-      const best = view.steps.reduce((one, other) => (other.dice > one.dice ? other : one));
-      chart.setAttribute("aria-label", `Dice against percentile for this slice: largest, ${best.dice.toFixed(2)}, at percentile ${best.level}`);
       move();
+      trace((turn += 1));
+    }
+
+    /** Draw the curve a level at a time, so that the page answers meanwhile; another choice ends it. */
+    function trace(mine, steps = []) {
+      if (mine !== turn) return;
+      const level = data.lowest + steps.length;
+      if (level <= data.highest) {
+        steps.push({ level, dice: percentile.score(cut(level), view.truth).dice });
+        setTimeout(() => trace(mine, steps));
+        return;
+      }
+      path.setAttribute("d", steps.map((step, number) => `${number ? "L" : "M"}${x(step.level).toFixed(1)} ${y(step.dice).toFixed(1)}`).join(""));
+      const best = steps.reduce((one, other) => (other.dice > one.dice ? other : one));
+      chart.setAttribute("aria-label", `Dice against percentile for this slice: largest, ${best.dice.toFixed(2)}, at percentile ${best.level}`);
     }
 
     function move() {
@@ -255,9 +277,9 @@ const percentileSlider = (() => {
       values.pixels.textContent = found.pixels;
       slider.setAttribute("aria-valuetext", `percentile ${level}, Dice ${found.dice.toFixed(2)}`);
       canvas.setAttribute("aria-label", `${view.name}, ${view.method.name}: mask at percentile ${level}, ${found.pixels} pixels, Dice ${found.dice.toFixed(2)}`);
-      for (const mark of ["x1", "x2"]) stem.setAttribute(mark, view.curve.x(level));
-      dot.setAttribute("cx", view.curve.x(level));
-      dot.setAttribute("cy", view.curve.y(found.dice));
+      for (const mark of ["x1", "x2"]) stem.setAttribute(mark, x(level));
+      dot.setAttribute("cx", x(level));
+      dot.setAttribute("cy", y(found.dice));
       paint(canvas, view, data, colours, heat.checked);
     }
 
