@@ -227,6 +227,7 @@ def _read_picture(path: Path) -> Scan:
 
 def _grey_frame(picture: Image.Image) -> tuple[np.ndarray, list[str]]:
     """Grey values (H, W), uint8 or wider, and notes."""
+    picture.load()  # turns a TIFF by itself
     picture = ImageOps.exif_transpose(picture)  # photographs may be stored lying on their side
     if picture.mode.startswith(("I", "F")):
         return np.array(picture, dtype=np.float32), ["more than eight bits, scaled by the slice's own range"]
