@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
-from conftest import one_sentence
+from conftest import REPOSITORY, one_sentence
 from PIL import Image
 from scipy.special import log_softmax
 
@@ -25,7 +25,7 @@ from xai.explain import Explainer, choose, explain_file
 from xai.findings import Findings
 from xai.inputs import read_scan
 from xai.outliers import Answers, Ordinary, judge, sureness, tumour_limit
-from xai.pages import index_page, Entry, explanation_page
+from xai.pages import Entry, explanation_page, index_page
 from xai.paths import Study, StudyError
 from xai.profiles import Profile, save_profile
 from xai.training import build
@@ -348,3 +348,27 @@ def test_what_is_asked_for_must_be_there(study, tmp_path, capsys, files):
 def test_an_index_shows_what_is_there_and_escapes_it(tmp_path):
     page = index_page([Entry("gone", ""), Entry("<b>.png", "<script>", failed=True)], tmp_path)
     assert "<script>" not in page and "<b>.png" not in page and "1 slices explained, 1 files not" in page
+
+
+# ---------------------------------------------------------------- the book's page
+
+
+def test_the_page_of_the_book_shows_the_help_as_it_is(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["explain", "--help"])
+    shown = re.search(r"\$ xai explain --help\n(.*?)```", (REPOSITORY / "book" / "explain.md").read_text(), re.DOTALL)[1]
+    assert caught.value.code == 0 and shown.split() == capsys.readouterr().out.split()
+
+
+def test_the_python_of_the_book_runs(shared, study, files, tmp_path, monkeypatch):
+    """Its two examples, on files of the names they use; the volume has three slices, so another number stands for 12."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "quick").symlink_to(study.root)
+    (tmp_path / "scan.png").write_bytes(files.head.read_bytes())
+    (tmp_path / "head.nii.gz").write_bytes(files.volume.read_bytes())
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "book" / "explain.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block.replace("12)", "1)"), {})
+    assert (tmp_path / "explained" / "scan" / "index.html").exists()

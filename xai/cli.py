@@ -34,7 +34,7 @@ exit status: 0 all right; 1 some inputs failed, the others are done; 2 wrong use
 
 def make_parser() -> argparse.ArgumentParser:
     """The arguments of `xai`."""
-    width = lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=110, max_help_position=30)  # noqa: E731
+    width = lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=96, max_help_position=28)  # noqa: E731
     parser = argparse.ArgumentParser(prog="xai", description="From brain-tumour MRI slices to explained, placed and reported findings.")
     parser.add_argument("--version", action="version", version=f"xai {xai.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
