@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -74,6 +75,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
+    with tempfile.TemporaryDirectory() as scratch:
+        return _explain_all(options, Path(scratch) if options.json_only else options.out / "raw")
+
+
+def _explain_all(options: argparse.Namespace, store: Path) -> int:
     from xai.inputs import gather, safe_name
 
     files, passed = gather(options.paths)
@@ -84,7 +90,7 @@ def _explain(options: argparse.Namespace) -> int:
 
     explainer = Explainer(
         options.study, architecture=options.architecture, method=options.method, scorecam_channels=options.scorecam_channels,
-        writer=None if options.writer == "none" else options.writer, anyway=options.anyway, store=options.out / "raw",
+        writer=None if options.writer == "none" else options.writer, anyway=options.anyway, store=store,
     )  # fmt: skip
     if passed:
         print(f"passed over {len(passed)} file(s) that no ending of a slice has, such as {passed[0].name}", file=sys.stderr)
@@ -115,7 +121,8 @@ def _explain_one(path: Path, name: str, explainer, options: argparse.Namespace, 
     from xai.pages import read_record, record, save_explanation, summary
 
     scan = read_scan(path, plane=options.plane)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     numbers = explainer.slices(scan, options.slices)
     for number in numbers:
         own = name + (f"-slice{number:03d}" if len(scan) > 1 else "")

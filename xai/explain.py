@@ -107,7 +107,7 @@ class Explainer:
     scorecam_channels : int, optional
         0: all channels, as published; default as the study's profile says.
     store : path
-        Folder for what writers are asked and answer; the same question is not asked twice.
+        Folder for what language models are asked and answer; the same question is not asked twice.
     anyway : bool
         Explain and report also what does not look like a slice with a tumour.
 
@@ -124,7 +124,8 @@ class Explainer:
         self.study = study if isinstance(study, Study) else Study(study)
         self.profile, self.architecture, self.method = choose(self.study, architecture, method)
         channels = self.profile.saliency.scorecam_channels if scorecam_channels is None else (scorecam_channels or None)
-        self.channels, self.writer, self.anyway, self.store = channels, writer, anyway, RawStore(store)
+        self.channels, self.writer, self.anyway = channels, writer, anyway
+        self.store = _Forgetful(store) if writer == "template" else RawStore(store)
 
     @cached_property
     def model(self):
@@ -166,6 +167,8 @@ class Explainer:
         if len(scan) == 1:
             return [0]
         bright = np.flatnonzero(scan.signal() >= TISSUE)
+        if not len(bright):
+            return [len(scan) // 2]
         images = np.stack([fit_square(scan.grey(number), self.profile.data.image_size) for number in bright])
         return [int(bright[int((self.reader(images).masks > 0.5).sum(axis=(1, 2)).argmax())])]
 
@@ -283,6 +286,16 @@ def choose(study: Study, architecture: str | None = None, method: str | None = N
         "atlas": profile.atlas.model_copy(update=named),
     })  # fmt: skip
     return narrowed, *locating.choose_explanation(study, narrowed)
+
+
+class _Forgetful(RawStore):
+    """Keeps nothing: what a template says needs no record."""
+
+    def get(self, writer: str, digest: str) -> None:
+        return None
+
+    def put(self, *arguments) -> None:
+        pass
 
 
 def _number(text: str, scan: Scan) -> int:

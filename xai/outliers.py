@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -25,9 +26,10 @@ from xai.data.dataset import Dataset
 from xai.data.phantom import make_phantom
 from xai.metrics.classification import expected_calibration_error
 from xai.network_split import compiled_call
-from xai.paths import LABELS, Study, atomic
+from xai.paths import LABELS, Study, StudyError, atomic
 from xai.profiles import Profile
 
+VERSION = 1  # of what is measured; another one measures anew
 BATCH = 32
 SUREST = 0.005  # share of a slice's pixels whose mask probability is averaged: half of a small tumour
 TRAINING_SLICES, OTHER_SLICES = 600, 300  # at most, balanced over classes and patients
@@ -163,6 +165,7 @@ def ordinary_of(study: Study, profile: Profile, architecture: str, reader: Reade
     kept = _load(path, mark)
     if kept is not None:
         return kept
+    print(f"measuring what slices like those it learned look like to {architecture}, once for these weights", file=sys.stderr, flush=True)
     found = measure(study, profile, reader)
     try:
         with atomic(path) as temporary:
@@ -180,6 +183,8 @@ def measure(study: Study, profile: Profile, reader: Reader) -> Ordinary:
     rows = {split: dataset.balanced_rows(split, count)
             for split, count in (("train", TRAINING_SLICES), ("validation", OTHER_SLICES), ("test", OTHER_SLICES))}  # fmt: skip
     answers = {split: reader(_Images(dataset.images, some)) for split, some in rows.items()}
+    if not all(np.isfinite(answer.features).all() and np.isfinite(answer.logits).all() for answer in answers.values()):
+        raise StudyError(f"The network answers with numbers that are not finite, so its training in {study.root} diverged; train it again at a lower rate.")
     temperature = fit_temperature(answers["validation"].logits, dataset.labels(rows["validation"]))
     features = answers["train"].features.astype(np.float64)
     spread = LedoitWolf().fit(features)  # shrunk: there are hardly more slices than features
@@ -249,7 +254,6 @@ def _load(path: Path, mark: str) -> Ordinary | None:
 
 
 def _fingerprint(study: Study, architecture: str) -> str:
-    """SHA-256 of what decides it: the weights, the slices, and this module."""
-    parts = [study.weights(architecture).read_bytes(), study.index.read_bytes()]
-    parts += [(Path(__file__).parent / name).read_bytes() for name in ("outliers.py", "calibration.py")]
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+    """SHA-256 of the weights, and the version of this measurement: all that decides it, so that weights may travel with it and without slices."""
+    with study.weights(architecture).open("rb") as file:
+        return f"{VERSION}-{hashlib.file_digest(file, 'sha256').hexdigest()}"
