@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import nibabel
@@ -15,6 +17,7 @@ from conftest import REPOSITORY, one_sentence
 from PIL import Image
 from scipy.special import log_softmax
 
+import xai
 from xai import explain as explain_module
 from xai import outliers
 from xai.calibration import fit_temperature, tempered
@@ -347,7 +350,14 @@ def test_what_is_asked_for_must_be_there(study, tmp_path, capsys, files):
 
 def test_an_index_shows_what_is_there_and_escapes_it(tmp_path):
     page = index_page([Entry("gone", ""), Entry("<b>.png", "<script>", failed=True)], tmp_path)
-    assert "<script>" not in page and "<b>.png" not in page and "1 slices explained, 1 files not" in page
+    assert "<script>" not in page and "<b>.png" not in page and "1 slice explained, 1 file not" in page
+
+
+def test_help_loads_no_network_library():
+    """`python -m xai` is the command, and what only parses arguments must answer at once."""
+    code = "import runpy, sys; sys.argv[1:] = ['--version']\ntry: runpy.run_module('xai', run_name='__main__')\nfinally: assert not {'keras', 'tensorflow', 'nilearn'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, f"xai {xai.__version__}", "")
 
 
 # ---------------------------------------------------------------- the book's page

@@ -126,7 +126,8 @@ def index_page(entries: Sequence[Entry], folder: Path) -> str:
         picture = f'<img src="data:image/png;base64,{escape(str(told.get("thumbnail", "")))}" width="{THUMBNAIL}" height="{THUMBNAIL}" alt="">'
         rows.append(f'<tr><td>{picture}</td><td><a href="{name}/index.html">{name}</a></td><td>{escape(str(told.get("summary", entry.sentence)))}</td></tr>')
     failed = sum(entry.failed for entry in entries)
-    lead = f"{len(entries) - failed} slices explained" + (f", {failed} files not" if failed else "")
+    done = len(entries) - failed
+    lead = f"{done} slice{'s' * (done != 1)} explained" + (f", {failed} file{'s' * (failed != 1)} not" if failed else "")
     table = '<div class="scroll"><table><thead><tr><th>Slice</th><th>Name</th><th>Result</th></tr></thead><tbody>' + "\n".join(rows) + "</tbody></table></div>"
     return _page("Explained slices", f"<h1>Explained slices</h1><p>{escape(lead)}.</p>{table}")
 

@@ -52,7 +52,7 @@ def plot_explained(
         axes.set_title(name_of(method) + (" (chosen)" if method == chosen and len(heatmaps) > 1 else ""))
     panels[0].plot([], [], color=OUTLINE, label="mask of the chosen heatmap")
     panels[0].plot([], [], color=AMBER, linestyle="dashed", label="segmentation head")
-    above.legend(loc="outside lower center", ncols=2, fontsize=8)
+    above.legend(loc="outside lower center", ncols=2)
     bars, template = below.subplots(1, 2, width_ratios=[1.0, 1.35])
     _draw_probabilities(bars, probabilities)
     _draw_template(template, atlas)
@@ -81,4 +81,4 @@ def _draw_template(axes, atlas: Mapping[str, object] | None) -> None:
         axes.plot([], [], "s", color=colour, label=textwrap.shorten(name.replace("_", " "), 34, placeholder=" ..."))
     outline(axes, atlas["mask"], OUTLINE)
     if atlas["names"]:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.3, borderpad=0, fontsize=8)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.3, borderpad=0)
