@@ -273,7 +273,7 @@ def test_a_folder_with_one_bad_file(shared, study, files, tmp_path, capsys):
 
 
 def test_results_are_kept_until_told_otherwise(shared, study, files, tmp_path, capsys):
-    common = (files.noise, "--study", study.root, "--out", tmp_path)
+    common = (files.noise, "--plane", "axial", "--study", study.root, "--out", tmp_path)  # one plane to search, not three
     assert run(capsys, *common)[0] == 0
     page = tmp_path / "noise" / "index.html"
     page.write_text("mine")
@@ -288,7 +288,7 @@ def test_results_are_kept_until_told_otherwise(shared, study, files, tmp_path, c
 
 
 def test_json_only_writes_nothing(shared, study, files, tmp_path, capsys):
-    status, lines, _ = run(capsys, files.noise, "--study", study.root, "--out", tmp_path / "out", "--json-only")
+    status, lines, _ = run(capsys, files.noise, "--plane", "axial", "--study", study.root, "--out", tmp_path / "out", "--json-only")
     told = json.loads(lines[0])
     assert status == 0 and told["verdict"] == "no head" and told["label"] is None and told["findings"] is None
     assert not (tmp_path / "out").exists()
@@ -297,7 +297,7 @@ def test_json_only_writes_nothing(shared, study, files, tmp_path, capsys):
 def test_files_of_one_name_do_not_overwrite_each_other(shared, study, files, tmp_path, capsys):
     (tmp_path / "b").mkdir()
     Image.fromarray(np.random.default_rng(2).integers(0, 255, (50, 50)).astype(np.uint8)).save(tmp_path / "b" / "noise.png")
-    assert run(capsys, files.noise, tmp_path / "b" / "noise.png", "--study", study.root, "--out", tmp_path / "out")[0] == 0
+    assert run(capsys, files.noise, tmp_path / "b" / "noise.png", "--plane", "axial", "--study", study.root, "--out", tmp_path / "out")[0] == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"noise", "noise-2", "index.html"}
 
 
