@@ -26,7 +26,7 @@ from xai.data.dataset import Slice, prepare
 from xai.data.phantom import make_phantom
 from xai.explain import Explainer, choose, explain_file
 from xai.findings import Findings
-from xai.inputs import read_scan
+from xai.inputs import Scan, read_scan
 from xai.outliers import Answers, Ordinary, judge, sureness, tumour_limit
 from xai.pages import Entry, explanation_page, index_page
 from xai.paths import Study, StudyError
@@ -234,6 +234,16 @@ def test_a_slice_of_a_volume_is_upright_and_has_sides(explainer, files):
     assert np.array_equal(scan.grey(1), files.image)
     assert explainer.slices(scan) == [1], "the other two are black"
     assert explainer.slices(scan, "0,2") == [0, 2] and explainer.slices(scan, "all") == [0, 1, 2]
+    marked = np.zeros((4, SIZE, SIZE))
+    for number, side in enumerate((10, 40, 20, 5)):  # the second is larger than any tumour learned
+        marked[number, :side, :side] = 0.9
+    explainer.__dict__["reader"], reader = (lambda images: Answers(None, marked, None)), explainer.reader
+    largest = explainer.ordinary.facts["largest_area"]
+    explainer.ordinary.facts["largest_area"] = 0.2
+    try:
+        assert explainer.slices(Scan(files.head, np.repeat(files.image[None], 4, axis=0))) == [2]
+    finally:
+        explainer.__dict__["reader"], explainer.ordinary.facts["largest_area"] = reader, largest
     for wanted in ("3", "-1", "x", "1,,2"):
         with pytest.raises(StudyError, match="expected a number from 0 to 2"):
             explainer.slices(scan, wanted)

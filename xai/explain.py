@@ -158,7 +158,7 @@ class Explainer:
     def slices(self, scan: Scan, wanted: str | None = None) -> list[int]:
         """Numbers of the slices of a file to explain: those `wanted` ("12", "12,40" or "all"), else the one with the largest predicted tumour.
 
-        The tumour's area is that of the segmentation head, among slices that show tissue.
+        The tumour's area is that of the segmentation head, among slices that show tissue, and not larger than nearly all in training.
         """
         if wanted == "all":
             return list(range(len(scan)))
@@ -170,7 +170,10 @@ class Explainer:
         if not len(bright):
             return [len(scan) // 2]
         images = np.stack([fit_square(scan.grey(number), self.profile.data.image_size) for number in bright])
-        return [int(bright[int((self.reader(images).masks > 0.5).sum(axis=(1, 2)).argmax())])]
+        areas = (self.reader(images).masks > 0.5).mean(axis=(1, 2))
+        # At the skull base much is bright, and a network that knows no such slice marks all of it.
+        believed = np.where(areas <= self.ordinary.facts["largest_area"], areas, 0.0)
+        return [int(bright[int((believed if believed.any() else areas).argmax())])]
 
     def explain(self, scan: Scan, number: int = 0, *, convention: str | None = None, name: str | None = None) -> Explanation:
         """Explain one slice of a scan.

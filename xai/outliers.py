@@ -36,6 +36,7 @@ TRAINING_SLICES, OTHER_SLICES = 600, 300  # at most, balanced over classes and p
 # Limits may lose this share of validation slices: between these the tumour's limit is where the fewest tumour-free phantoms pass.
 LOSS = (0.01, 0.10)
 UNLIKE = 0.99  # share of validation slices within the limit of the distance
+LARGEST = 0.99  # share of training slices whose tumour is at most as large as any that is believed in a volume
 TUMOUR_FREE = 25  # phantom heads without tumour, three slices each; as many again, others, to measure on
 SEEDS = (20_011, 30_013)  # added to the study's, for the heads that limits are chosen and measured on
 
@@ -195,7 +196,10 @@ def measure(study: Study, profile: Profile, reader: Reader) -> Ordinary:
         "tumour": tumour_limit(scores["validation"]["tumour"], free[0]),
         "distance": float(np.quantile(scores["validation"]["distance"], UNLIKE)),
     }
+    drawn = _Images(dataset.masks, rows["train"])
+    areas = np.concatenate([drawn[slice(start, start + BATCH)].mean(axis=(1, 2)) for start in range(0, len(drawn), BATCH)])
     facts = _calibration_facts(dataset, rows["test"], answers["test"], temperature) | {
+        "largest_area": float(np.quantile(areas, LARGEST)),
         "validation_slices": len(rows["validation"]), "test_slices": len(rows["test"]), "free_slices": len(free[1]),
         "lost_test": float((scores["test"]["tumour"] < limits["tumour"]).mean()),
         "unlike_test": float((scores["test"]["distance"] > limits["distance"]).mean()),
