@@ -8,10 +8,7 @@ import pytest
 from xai.data.phantom import make_phantom
 from xai.locating import NOT_LOCALISED, place
 from xai.paths import PLANES
-from xai.profiles import Profile
 from xai.reports.phrases import phrases
-
-PROFILE = Profile(atlas={"convention": "radiological"})
 
 
 @pytest.fixture(scope="module")
@@ -27,20 +24,20 @@ def slices():
 @pytest.mark.parametrize("plane", PLANES)
 def test_an_unknown_plane_is_found_and_said_to_be_found(slices, plane):
     item = slices[plane]
-    anatomy, flags, found = place(item.image, item.mask > 0, "unknown", PROFILE)
-    assert found == plane and "plane found by matching" in flags
-    told, told_flags, same = place(item.image, item.mask > 0, plane, PROFILE)
+    anatomy, flags, found, where = place(item.image, item.mask > 0, "unknown", convention="radiological")
+    assert found == where.plane == plane and "plane found by matching" in flags
+    told, told_flags, same, _ = place(item.image, item.mask > 0, plane, convention="radiological")
     assert same == plane and "plane found by matching" not in told_flags
     assert anatomy["centroid_mni_mm"] == pytest.approx(told["centroid_mni_mm"]) and anatomy["regions"] == told["regions"]
 
 
 def test_nothing_is_named_without_a_mask_or_a_head(slices):
     item = slices["axial"]
-    anatomy, flags, plane = place(item.image, np.zeros_like(item.mask) > 0, "unknown", PROFILE)
-    assert anatomy == NOT_LOCALISED and flags == ["empty mask"] and plane == "unknown"
+    anatomy, flags, plane, where = place(item.image, np.zeros_like(item.mask) > 0, "unknown", convention="radiological")
+    assert anatomy == NOT_LOCALISED and flags == ["empty mask"] and plane == "unknown" and where is None
     noise = np.random.default_rng(0).integers(0, 255, (96, 96)).astype(np.uint8)
-    anatomy, flags, plane = place(noise, item.mask > 0, "unknown", PROFILE)
-    assert anatomy == NOT_LOCALISED and flags == ["slice could not be placed in the brain"] and plane == "unknown"
+    anatomy, flags, plane, where = place(noise, item.mask > 0, "unknown", convention="radiological")
+    assert anatomy == NOT_LOCALISED and flags == ["slice could not be placed in the brain"] and plane == "unknown" and where is None
 
 
 def test_reports_say_nothing_of_a_plane_that_nobody_knows():

@@ -228,6 +228,25 @@ def test_atlas_draws_named_regions_and_the_spread_of_places():
     assert marks.get_xdata().tolist() == [6, 8, 10] and marks.get_ydata().tolist() == [0.25, 0.5, 0.25]
 
 
+def explained(atlas=True, **changes):
+    heat = {"gradcam": RNG.random((32, 32)), "scorecam": np.zeros((32, 32))}
+    label_map = np.zeros((32, 32), int)
+    label_map[4:10, 4:10] = 7
+    placed = {"template_image": RNG.random((32, 32)), "label_map": label_map, "names": {7: "Insular Cortex"}, "mask": squares(1)[0]}
+    masks = {"gradcam": squares(1)[0], "scorecam": squares(1)[0] * 0}
+    given = {"segmentation": squares(1)[0] > 0, "probabilities": {"glioma": 0.7, "meningioma": 0.2, "pituitary": 0.1}} | changes
+    return plots.plot_explained(images(1)[0], given["segmentation"], heat, masks, "gradcam", given["probabilities"], placed if atlas else None)
+
+
+def test_a_slice_of_ones_own_shows_both_masks_its_heatmaps_and_the_place():
+    slice_axes, gradcam, scorecam, bars, template = explained().axes
+    assert [len(outlines(axes)) for axes in (slice_axes, gradcam, scorecam, template)] == [2, 1, 0, 2]
+    assert gradcam.get_title("left") == "Grad-CAM (chosen)" and scorecam.get_title("left") == "Score-CAM"
+    widths = {label.get_text(): bar.get_width() for label, bar in zip(bars.get_yticklabels(), bars.patches)}
+    assert widths == {"glioma": 0.7, "meningioma": 0.2, "pituitary": 0.1} and "70 %" in words(bars.figure)
+    assert "not localisable" in words(explained(atlas=False))
+
+
 def test_localisation_shows_median_and_ninetieth_percentile():
     values = np.arange(11.0)
     table = pd.DataFrame({"plane": "axial", "through_plane_mm": values, "in_plane_mm": values * 2})
@@ -474,6 +493,7 @@ def test_leakage_pairs_the_seeds_and_draws_the_gap():
         lambda: plots.plot_architecture_scores(pd.DataFrame({"architecture": ["a"], "auc": [np.nan], "auc_low": [np.nan], "auc_high": [np.nan], "accuracy": [0.5], "accuracy_low": [0.5], "accuracy_high": [0.5]})),
         lambda: plots.plot_faithfulness({"gradcam": {"sic": ([0, 1], [np.nan, np.nan])}}),
         lambda: plots.plot_atlas(images(1)[0], squares(1)[0] * 0, np.zeros((16, 16)), np.zeros((16, 16), int), {}, [4.0], [1.0]),
+        lambda: explained(atlas=False, segmentation=np.zeros((32, 32), bool)),
         lambda: plots.plot_writers(pd.DataFrame({"writer": ["grok3"], "mtld": [np.nan]})),
         lambda: plots.plot_similarity(pd.DataFrame({"within": [np.nan], "across": [np.nan]}), threshold=0.99),
         lambda: plots.plot_pairs({"a": [], "b": []}),
@@ -499,6 +519,7 @@ def smallest_text(figure):
         lambda: plots.plot_overlap(overlap_table()),
         lambda: plots.plot_roc_calibration({"vgg16": predictions(1, 1)}),
         lambda: plots.plot_cam_grid(images(1), squares(1), {"gradcam": RNG.random((1, 32, 32))}, ["one"]),
+        explained,
         lambda: plots.plot_intensities(slice_table()),
         lambda: plots.plot_masks(slice_table()),
         lambda: plots.plot_shortcut(shortcut_scores()),

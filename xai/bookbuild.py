@@ -31,7 +31,7 @@ CHAPTERS = (
 REPEATED = ("02_training", "03_saliency", "06_reports")
 PAGES = {
     "The study": ("paper", "figures_and_tables"),
-    "Use it": ("reproduce", "teach", "limits"),
+    "Use it": ("explain", "reproduce", "teach", "limits"),
     "Look it up": ("glossary", "api", "bibliography"),
 }
 

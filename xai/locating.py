@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Literal, NamedTuple
 from datetime import datetime, timezone
 
 import numpy as np
@@ -11,7 +12,7 @@ from tqdm.auto import tqdm
 
 import xai
 from xai.atlas import (
-    AXIS, LABEL_THRESHOLD, Anatomy, NotLocalisable, anatomy_at, load_atlas, load_templates, localise, name_regions, validate,
+    AXIS, LABEL_THRESHOLD, NotLocalisable, Place, anatomy_at, load_atlas, load_templates, localise, name_regions, validate,
 )  # fmt: skip
 from xai.data.dataset import Dataset
 from xai.data.phantom import make_phantom
@@ -65,30 +66,39 @@ def find_all(study: Study, profile: Profile, architecture: str, method: str) -> 
     records = []
     for row, position in zip(tqdm(rows, desc="placing slices", unit="slice"), positions):
         entry, mask = dataset.index.iloc[row].to_dict(), np.asarray(masks[position]) > 0
-        anatomy, flags, plane = place(np.asarray(dataset.images[row]), mask, entry["plane"], profile)
-        entry = entry | {"plane": plane}
+        located = place(np.asarray(dataset.images[row]), mask, entry["plane"], convention=profile.atlas.convention)
+        entry = entry | {"plane": located.plane}
         agreement = float(dice(mask[None], np.asarray(heads[position])[None] > 0.5)[0])
-        findings = _findings(entry, mask, predictions.iloc[position], anatomy, flags, agreement, (architecture, method), study)
+        probabilities = {label: float(predictions[f"prob_{label}"].iloc[position]) for label in LABELS}
+        findings = make_findings(
+            entry["id"], mask, probabilities, located, agreement=agreement, source=(architecture, method), study=study.name
+        )
         findings.save(study.findings(findings.id))
-        records += _region_rows(entry, anatomy)
+        records += _region_rows(entry, located.anatomy)
     return pd.DataFrame(records)
 
 
-def place(image: np.ndarray, mask: np.ndarray, plane: str, profile: Profile) -> tuple[dict, list[str], str]:
-    """Anatomy of one mask as a dict of `Anatomy`'s fields, quality flags, and the plane: found where the source says "unknown".
+class Located(NamedTuple):
+    """Where one mask lies: a dict of `Anatomy`'s fields (an empty one without a match), quality flags, the plane, and the slice's place."""
 
-    Without a match the anatomy is an empty one.
-    """
+    anatomy: dict
+    flags: list[str]
+    plane: str
+    found: Place | None
+
+
+def place(image: np.ndarray, mask: np.ndarray, plane: str, *, convention: Literal["radiological", "neurological"] | None) -> Located:
+    """Anatomy of one mask; the plane is found where the source says "unknown"."""
     if not mask.any():
-        return dict(NOT_LOCALISED), ["empty mask"], plane
+        return Located(dict(NOT_LOCALISED), ["empty mask"], plane, None)
     try:
         found = localise(image, plane=_known(plane), exclude=mask)
     except NotLocalisable:
-        return dict(NOT_LOCALISED), ["slice could not be placed in the brain"], plane
-    anatomy: Anatomy = name_regions(mask, found, convention=profile.atlas.convention)
+        return Located(dict(NOT_LOCALISED), ["slice could not be placed in the brain"], plane, None)
+    anatomy = name_regions(mask, found, convention=convention)
     flags = [] if anatomy.regions else ["no atlas region under the mask"]
     flags += [] if plane == found.plane else ["plane found by matching"]
-    return asdict(anatomy), flags, found.plane
+    return Located(asdict(anatomy), flags, found.plane, found)
 
 
 def _known(plane: str) -> str | None:
@@ -148,7 +158,11 @@ def example_on_atlas(study: Study, profile: Profile, regions: pd.DataFrame, sour
     row = int(np.flatnonzero((dataset.index["id"] == middle_case(study, regions)).to_numpy())[0])
     image, plane = np.asarray(dataset.images[row]), dataset.index["plane"].iloc[row]
     mask = np.load(study.cam_masks(*source), mmap_mode="r")[np.searchsorted(dataset.rows("test"), row)] > 0
-    found = localise(image, plane=_known(plane), exclude=mask)
+    return on_atlas(image, mask, localise(image, plane=_known(plane), exclude=mask), convention=profile.atlas.convention)
+
+
+def on_atlas(image: np.ndarray, mask: np.ndarray, found: Place, *, convention: Literal["radiological", "neurological"] | None) -> dict:
+    """What `xai.plots.plot_atlas` draws of a slice that was placed."""
     pixels = np.column_stack([np.indices(image.shape).reshape(2, -1).T, np.ones(image.size)])
     points = pixels @ found.candidates[0].pixel_to_mni.T
     probabilities = anatomy_at(points)
@@ -156,7 +170,7 @@ def example_on_atlas(study: Study, profile: Profile, regions: pd.DataFrame, sour
     names = [label.name for label in load_atlas().labels]
     numbers = np.unique(names, return_inverse=True)[1] + 1
     label_map = np.where(probabilities.max(axis=1) >= LABEL_THRESHOLD, numbers[probabilities.argmax(axis=1)], 0)
-    anatomy = name_regions(mask, found, convention=profile.atlas.convention)
+    anatomy = name_regions(mask, found, convention=convention)
     shown = {int(numbers[names.index(region.name)]): region.name for region in anatomy.regions}
     axis = AXIS[found.plane]
     # Where each candidate puts the mask's centre: the slice may be tilted, so its own level says less.
@@ -174,18 +188,19 @@ def example_findings(study: Study, regions: pd.DataFrame) -> str:
     return study.findings(middle_case(study, regions)).read_text(encoding="utf-8")
 
 
-def _findings(entry, mask, prediction, anatomy, flags, agreement, source, study) -> Findings:
-    probabilities = {label: float(prediction[f"prob_{label}"]) for label in LABELS}
+def make_findings(
+    identifier: str, mask: np.ndarray, probabilities: dict[str, float], located: Located, *, agreement: float, source: tuple[str, str], study: str
+) -> Findings:
+    """The findings of one slice; `source` is network and method, `agreement` the Dice of mask and segmentation head."""
     label = max(probabilities, key=probabilities.get)
-    if probabilities[label] < 0.5:
-        flags = [*flags, "low class probability"]
+    flags = [*located.flags, "low class probability"] if probabilities[label] < 0.5 else located.flags
     return Findings.model_validate({
-        "id": entry["id"], "plane": entry["plane"], "image_size": mask.shape[0],
+        "id": identifier, "plane": located.plane, "image_size": mask.shape[0],
         "model": source[0], "cam_method": source[1],
         "prediction": {"label": label, "probabilities": probabilities},
         "mask": summarise_mask(mask) | {"segmentation_agreement_dice": agreement},
-        "anatomy": anatomy, "quality_flags": flags,
-        "provenance": {"study": study.name, "xai_version": xai.__version__,
+        "anatomy": located.anatomy, "quality_flags": flags,
+        "provenance": {"study": study, "xai_version": xai.__version__,
                        "created": datetime.now(timezone.utc).isoformat(timespec="seconds")},
     })  # fmt: skip
 

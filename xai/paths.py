@@ -96,6 +96,10 @@ class Study:
     def seconds(self, architecture: str, variant: str = "hybrid") -> Path:
         return self.model(architecture, variant) / "seconds.json"
 
+    def ordinary(self, architecture: str, variant: str = "hybrid") -> Path:
+        """What slices like those a network learned look like to it, and its temperature; made on first use."""
+        return self.model(architecture, variant) / "ordinary.npz"
+
     def test_masks(self, architecture: str, variant: str = "hybrid") -> Path:
         return self.model(architecture, variant) / "test_masks.npy"
 

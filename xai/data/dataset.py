@@ -126,11 +126,11 @@ def prepare(study: Study, slices: Iterable[Slice], *, count: int, image_size: in
             if first.mni is not None:
                 _write_header(mni_file, (count, image_size, image_size, 3), np.float16)
             for item in tqdm(_chain(first, slices), total=count, desc="preparing slices", unit="slice"):
-                image = _resize(item.image, image_size)
+                image = fit_square(item.image, image_size)
                 image_file.write(image.tobytes())
-                mask_file.write((_resize(item.mask * np.uint8(255), image_size) > 127).astype(np.uint8).tobytes())
+                mask_file.write((fit_square(item.mask * np.uint8(255), image_size) > 127).astype(np.uint8).tobytes())
                 if item.mni is not None:
-                    mni_file.write(_resize(item.mni.astype(np.float32), image_size).astype(np.float16).tobytes())
+                    mni_file.write(fit_square(item.mni.astype(np.float32), image_size).astype(np.float16).tobytes())
                 records.append({
                     "id": item.id, "label": item.label, "patient": item.patient, "plane": item.plane,
                     "fold": "" if item.fold is None else item.fold, "source": source,
@@ -154,7 +154,8 @@ def _chain(first: Slice, rest: Iterator[Slice]) -> Iterator[Slice]:
     yield from rest
 
 
-def _resize(array: np.ndarray, size: int) -> np.ndarray:
+def fit_square(array: np.ndarray, size: int) -> np.ndarray:
+    """An image (H, W) or (H, W, C) as every slice of a dataset is brought to (size, size): padded to a square, then resampled."""
     height, width = array.shape[:2]
     if height != width:
         # Pad to a square with background on both sides: squashing would change the shape of heads.
