@@ -10,7 +10,7 @@ from xai.findings import Findings
 
 KINDS = (
     "class", "side", "region", "number", "plane", "method", "modality", "negation", "observation", "patient",
-    "certainty", "advice", "count", "flag", "disclaimer",
+    "certainty", "advice", "count", "flag", "disclaimer", "statement",
 )
 
 
@@ -85,11 +85,14 @@ class Quantity:
     anchor: str | None = None
 
 
-_PROBABILITY = r"probab|confiden|likel|certainty|score|classif|assign|predict|weight"
-_AREA = r"area|image|slice|cover|occup|field|size|extent|pixels|spans|measur|mask"
+_PROBABILITY = r"probab|confiden|likel|certainty|score|classif|assign|predict|weight|chance|belief|odds|\bp\b"
+_AREA = (
+    r"area|image|slice|cover|occup|field|size|extent|pixels|spans|measur|mask|fill|frame|picture|patch|zone|takes? up|accounts?|highlight|salient|"
+    r"surface|portion|proportion|fraction|spot|section"
+)
 _PIXEL = r"row|column|cent(?:er|re|roid)|pixel|box|bound|coordinate|position"
-_MNI = r"\bMNI|cent(?:er|re|roid)|coordinate|position|\bx\b|\by\b|\bz\b"
-_SPREAD = r"standard deviation|\bsd\b|uncertain|±|within|scatter|through|spread|plus or minus"
+_MNI = r"\bMNI|cent(?:er|re|roid)|coordinate|position|\bx\b|\by\b|\bz\b|standard space|template"
+_SPREAD = r"standard deviation|\bsd\b|uncertain|±|within|scatter|through|spread|plus or minus|perpendicular|precis|accura|deviat|margin|give or take|sigma|error"
 
 
 def quantities(findings: Findings) -> list[Quantity]:
@@ -111,14 +114,15 @@ def quantities(findings: Findings) -> list[Quantity]:
     for index, region in enumerate(anatomy.regions):
         add_probability(f"anatomy.regions[{index}].probability", region.probability, _PROBABILITY, f"region {index}")
         add(f"anatomy.regions[{index}].overlap_percent", region.overlap_percent, ("%",),
-            r"overlap|mask|highlight|lesion|of the area|cover", f"region {index}")
+            r"overlap|mask|highlight|lesion|of the area|cover|share|sharing|pixels", f"region {index}")
     add("mask.area_percent", mask.area_percent, ("%",), _AREA)
     add("mask.area_pixels", mask.area_pixels, ("px",), _AREA)
+    add("mask.area_pixels", mask.area_pixels, ("",), r"pixels?\b")
     for name in ("centroid_pixels", "bounding_box_pixels"):
         for index, value in enumerate(getattr(mask, name) or ()):
             add(f"mask.{name}[{index}]", value, ("px", ""), _PIXEL)
     add_probability("mask.segmentation_agreement_dice", mask.segmentation_agreement_dice, r"dice|agree|segmentation")
-    add_probability("anatomy.outside_atlas_probability", anatomy.outside_atlas_probability, r"outside|beyond|not in")
+    add_probability("anatomy.outside_atlas_probability", anatomy.outside_atlas_probability, r"outside|beyond|not in|not covered|off the|no atlas|without (?:an? )?(?:atlas|label|name)|un(?:labell?ed|covered|named)|elsewhere")
     for index, value in enumerate(anatomy.centroid_mni_mm or ()):
         add(f"anatomy.centroid_mni_mm[{index}]", value, ("mm", ""), _MNI)
     for index, value in enumerate(anatomy.centroid_sd_mm or ()):

@@ -1,11 +1,11 @@
-"""Phrasings for the published figure: written before the checker was adapted, and never used to adapt it."""
+"""A second set of phrasings for adapting the checker: written before it was adapted, and unseen by it until the first set was read."""
 
 from __future__ import annotations
 
 from xai.planted.wording import Wording
 
-HELD_OUT = Wording(
-    name="held out",
+VALIDATION = Wording(
+    name="validation",
     sentences={
         "image": (
             "We were handed one {plane} section, acquired as {modality}.",
