@@ -63,11 +63,23 @@ class Sentence:
         return "".join(letters)
 
 
+# Full stops that end no sentence: of an abbreviation, or of a number that counts paragraphs.
+_NO_END = re.compile(
+    r"(?:\b(?:prob|approx|ca|e\.g|i\.e|vs|cf|no|nos|fig|figs|resp|incl|excl|max|min|est|dr|mr|mrs|ms|st|lat|ant|post|sup|inf|hemi|avg|std|dev|coord|coeff?|vol|diam|"
+    r"pos|seg|cls)|^[ \t]*\d{1,2})\.(?=[ \t]+\S)", re.I | re.M
+)
+
+
 def sentences(text: str) -> Iterator[Sentence]:
-    """Sentences end at a line's end, or at ``. ! ?`` before white space; a decimal point ends none."""
+    """Sentences end at a line's end, or at ``. ! ?`` before white space; a decimal point or an abbreviation ends none."""
+    for first, last in _spans(_NO_END.sub(lambda match: match.group()[:-1] + "_", text)):
+        yield Sentence(text[first:last], first)
+
+
+def _spans(text: str) -> Iterator[tuple[int, int]]:
     for match in re.finditer(r"[^.!?\n]*(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]?", text):
         if match.group().strip():
-            yield Sentence(match.group(), match.start())
+            yield match.span()
 
 
 @dataclass(frozen=True)
@@ -99,6 +111,7 @@ def quantities(findings: Findings) -> list[Quantity]:
     """Every number of `findings` that a report may quote; probabilities as percent or as a fraction."""
     mask, anatomy = findings.mask, findings.anatomy
     found: list[Quantity] = [Quantity("image_size", findings.image_size, ("px", ""), r"\bx\b|×|size|matrix|pixel|by")]
+    found.append(Quantity("id", 1, ("",), r"slices?\b|images?\b|sections?\b|frames?\b|levels?\b"))  # findings are of one slice
 
     def add(path: str, value: float | None, units: tuple[str, ...], cue: str, anchor: str | None = None) -> None:
         if value is not None:
@@ -114,7 +127,7 @@ def quantities(findings: Findings) -> list[Quantity]:
     for index, region in enumerate(anatomy.regions):
         add_probability(f"anatomy.regions[{index}].probability", region.probability, _PROBABILITY, f"region {index}")
         add(f"anatomy.regions[{index}].overlap_percent", region.overlap_percent, ("%",),
-            r"overlap|mask|highlight|lesion|of the area|cover|share|sharing|pixels", f"region {index}")
+            r"overlap|mask|of the area|share|sharing|pixels", f"region {index}")
     add("mask.area_percent", mask.area_percent, ("%",), _AREA)
     add("mask.area_pixels", mask.area_pixels, ("px",), _AREA)
     add("mask.area_pixels", mask.area_pixels, ("",), r"pixels?\b")

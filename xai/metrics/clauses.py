@@ -28,6 +28,11 @@ _SEEING = re.compile(
     r"\b(?:seen|visible|noted|found|evident|present|observed|demonstrated|shown|appreciated|detected|apparent|identified|excluded|ruled out|"
     r"signs? of|evidence of|features? of|no known|looks?(?! (?:at|for|into))|appears?)\b", re.I
 )
+# Words that disclaim by themselves.
+_WITHHELD = re.compile(
+    r"\b(?:withheld|undisclosed|redacted|anonymi[sz]ed|omitted|left out|left open|remains? open|open question|ignored|disregarded|unexamined|unanswered|unaddressed|"
+    r"unavailable|silent|blank|unknown|undetermined|unspecified|unsettled|not applicable|n/a|empty-handed|in vain|unsuccessful)\b", re.I
+)
 _SHIFT = re.compile(r"\b(?:may|might|can|could|would) (?:have )?(?:move|shift|displace|distort)\w*|not a substitute", re.I)
 UNDETERMINED = re.compile(
     r"not (?:be )?(?:reliably |safely )?(?:determin|assign|establish|given|known|specif|told|distinguish|settled|decid|resolv|named|certain|clear|"
@@ -37,7 +42,8 @@ UNDETERMINED = re.compile(
 NOT_FOR_DIAGNOSIS = re.compile(
     r"not (?:\w+ ){0,3}?(?:for|to be used for|intended for|meant for|suitable for|fit for|as)\s(?:\w+ ){0,2}diagnos\w+|"
     r"not (?:\w+ ){0,2}(?:a|any) (?:\w+ )?(?:diagnosis|medical device)|not (?:be )?used? (?:for|to|in) (?:\w+ )?diagnos\w+|"
-    r"no (?:basis for (?:a )?)diagnos\w+", re.I
+    r"\b(?:not?|never|neither|nor|n't)\b(?:(?!\b(?:doubt|question|exclud|rul|wrong)).){0,60}\bdiagnos\w+|"
+    r"\bdiagnos\w+(?:(?!\b(?:doubt|question|exclud|rul|wrong)).){0,40}\b(?:not (?:allowed|permitted|intended|meant|possible|supported|provided|advised|recommended)|prohibited|excluded use)", re.I
 )
 HEDGE = re.compile(
     r"uncertain\w*|possibl[ey]|likely|probabl[ey]|may\b|might\b|could\b|estimat\w+|approximate\w*|suggest\w*|candidate|low certainty|tentative\w*|"
@@ -48,10 +54,11 @@ HEDGE = re.compile(
 _LIMIT = re.compile(
     r"uncertain\w*|approximat\w+|estimat\w+|tentative\w*|guess\w*|caution\w*|careful\w*|rough(?:ly)?|imprecis\w+|inexact|ambigu\w+|limit\w+|"
     r"only\b|single|lone|one (?:slice|image|section)|2-?D\b|two[- ]dimension\w+|errors?\b|wrong|unreliab\w+|unsure|doubt\w*|may\b|might\b|could\b|"
+    r"at best|at most|mere(?:ly)?|prone|caveats?|reserv\w+|sceptic\w*|skeptic\w*|salt\b|face value|indicative|illustrat\w+|orientation|suggestive|question\w*|"
     r"cannot|not\b|no\b|none\b|fail\w*|provisional|coarse|depends?|based on|inferr\w+|matching|template", re.I
 )
 _ABOUT_THE_WORK = re.compile(
-    r"\b(?:positions?|locat\w+|locali[sz]\w+|places?|placement|sites?|anatom\w*|atlas\w*|naming|slices?|images?|coordinates?|mapping|registration|"
+    r"\b(?:positions?|positional|place names?|labels?|names?|locat\w+|locali[sz]\w+|places?|placement|sites?|anatom\w*|atlas\w*|naming|slices?|images?|coordinates?|mapping|registration|"
     r"regions?|results?|outputs?|reports?|texts?|document|summary|analys[ie]s|predictions?|probabilit\w+|research|stud(?:y|ies)|heat ?maps?|"
     r"saliency|masks?|software|automat\w+|computer|network|classifier|section)\b", re.I
 )
@@ -79,7 +86,7 @@ def disclaims(text: str) -> bool:
 
     "Cannot be excluded" is no disclaimer, it brings up what the findings do not hold; nor is "not seen", it denies.
     """
-    if _SHIFT.search(text):
+    if _SHIFT.search(text) or _WITHHELD.search(text):
         return True
     return bool(_NEGATED.search(text) and _KNOWING.search(text) and not _SEEING.search(text))
 
@@ -98,7 +105,7 @@ def limits(text: str) -> bool:
 
 def is_heading(text: str, rest: str) -> bool:
     """Whether a sentence is a heading: at most three words, closed by a colon or a line's end, and no bullet."""
-    stripped = text.strip()
+    stripped = re.sub(r"^(?:\d{1,2}[.)]|[IVX]+\.)\s+(?=[A-Z])", "", text.strip().strip("#*_ "))
     if stripped.endswith(":"):
         return _HEADING.match(stripped) is not None
     return not re.match(r"[-*•]|\d+[.)]", stripped) and not stripped.endswith(".") and _HEADING.match(stripped) is not None and (

@@ -33,7 +33,7 @@ _NO_SIDE = re.compile(
     r"\b(?:was|were|been|nothing|none) left\b(?=\s*(?:[,.;]|to\b|after\b|$))", re.I
 )
 _OUTSIDE = re.compile(r"\b(?:outside|beyond|off)(?: of)?(?: the| any)?(?: [\w-]+){0,2}? (?:atlas|regions?|labels?)\b", re.I)
-_EMPTY = re.compile(r"\bempty\b|\b(?:no|zero|not a single) (?:pixels?|area|region)\b(?! (?:of the|could))", re.I)
+_EMPTY = re.compile(r"\bempty\b(?!-)|\b(?:no|zero|not a single) (?:pixels?|area|region)\b(?= (?:\w+ )?(?:was|were|is|are|has|have)\b)|\b(?:no|zero) pixels?\b", re.I)
 _BEHIND = re.compile(
     r"\b(?:ahead of|over|rather than|instead of|followed by|against|versus|alternatives?|less likely|less probable|"
     r"remaining|other (?:class(?:es)?|two)|next|second|lower|less|not|no|excludes?|runner-?up|trail\w*|behind|differential)\b[^.]*$", re.I
@@ -170,7 +170,7 @@ def _region_claims(sentence: Sentence, named: list[Claim], findings: Findings) -
         claims.append(sentence.claim("region", match.span(), evidence, "" if evidence else "not named in the findings"))
     for match in _OUTSIDE.finditer(sentence.text):
         outside = anatomy.outside_atlas_probability
-        weighed = re.search(r"probab|%|per ?cent|\b0\.\d", sentence.text) or clauses.HEDGE.search(sentence.text)
+        weighed = re.search(r"probab|per ?cent|\d", sentence.text) or clauses.HEDGE.search(sentence.text)
         true = outside is not None and (outside >= 0.5 or not anatomy.regions or weighed)
         evidence = ("anatomy.outside_atlas_probability",)
         claims.append(sentence.claim("region", match.span(), evidence if true else (), "" if true else "not found so"))

@@ -72,7 +72,7 @@ SIGNS = (
     r"bulg\w+|protru\w+|pseudocapsule\b|capsul\w+(?<!internal capsule)|(?:deform|distort)(?:s|ed|ing|ation)\b"
 )
 NORMALITY = (
-    r"no (?:\w+ ){0,2}(?:tumou?r|lesion|mass|abnormalit(?:y|ies)|pathology|foc(?:us|i))\b|unremarkable\b|normal(?:ly)?\b|healthy\b|intact\b|preserved\b|spared\b|"
+    r"no (?:\w+ ){0,2}(?:tumou?r|lesion|mass|abnormalit(?:y|ies)|pathology|foc(?:us|i))\b|unremarkable\b|(?<!the )normal(?:ly)?\b(?! (?:of|to|direction|vector))|healthy\b|intact\b|preserved\b|spared\b|"
     r"free of (?:tumou?r|disease)|unaffected\b|uninvolved\b"
 )
 DIAGNOSES = (
@@ -92,7 +92,7 @@ COUNTS = (
 METHODS = (
     r"(?:layer|eigen|xgrad|ablation|full|hires)[- ]?(?:cam|grad)\b|lime\b(?= )|shap\b|shapley\w*|integrated gradients?\b|guided back\w+|smooth-?grad\b|occlusion\b|"
     r"layer-?wise relevance\b|lrp\b|deep-?lift\b|rise\b(?= (?:map|gave|agree))|attention rollout\b|transformers?\b|u-?net\b|nn-?unet\b|vit\b|mobile-?net\w*|"
-    r"alex-?net\b|conv-?next\b|swin\b|yolo\w*|svm\b|random forests?\b|ensembles?\b|majority vot\w+|(?:was|were|been) trained\b|trained (?:on|with|for)\b|imagenet\b|brats\b|tcia\b|cross[- ]validat\w+|"
+    r"manual(?:ly)? (?:\w+ )?(?:outlin|segment|contour|delineat|annotat|drawn)\w*|alex-?net\b|conv-?next\b|swin\b|yolo\w*|svm\b|random forests?\b|ensembles?\b|majority vot\w+|(?:was|were|been) trained\b|trained (?:on|with|for)\b|imagenet\b|brats\b|tcia\b|cross[- ]validat\w+|"
     r"(?:accuracy|sensitivity|specificity|auc|f1)(?: score)? (?:of|is|was|reach\w+|=) (?:about |over )?\d|(?:two|three|independent|experienced|second|senior|expert|board[- ]certified)? ?(?:radiologists?|readers?|experts?|raters?|observers?|"
     r"physicians?|doctors?|clinicians?|colleagues?) (?:\w+ ){0,2}?(?:agree|confirm|concur|review|read|saw|validat|verif|check|mark|outlin|consent)\w*|"
     r"(?:confirmed|verified|validated|reviewed|checked|read|annotated|replicated|reproduced) (?:by|with|on|in)\b|second (?:network|model|reader|method|opinion)\b|another (?:network|model|method)\b"
