@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_EDGE = re.compile(r";|, (?:but|and|however|while|whereas|so|yet|though|although)\b|: ")
+_EDGE = re.compile(r";|, (?:but|and|however|while|whereas|so|yet|though|although)\b")
 NEGATION = re.compile(
     r"\b(?:no|not|cannot|can't|without|never|neither|nor|rather than|than|less|absence of|free of|lack(?:s|ing)?)\b[\w\s,'-]{0,40}$",
     re.I,
@@ -31,7 +31,8 @@ _SEEING = re.compile(
 # Words that disclaim by themselves.
 _WITHHELD = re.compile(
     r"\b(?:withheld|undisclosed|redacted|anonymi[sz]ed|omitted|left out|left open|remains? open|open question|ignored|disregarded|unexamined|unanswered|unaddressed|"
-    r"unavailable|silent|blank|unknown|undetermined|unspecified|unsettled|not applicable|n/a|empty-handed|in vain|unsuccessful)\b", re.I
+    r"unavailable|silent|blank|unknown|undetermined|unspecified|unsettled|not applicable|n/a|empty-handed|in vain|unsuccessful)\b|"
+    r"\bonly\b.*\b(?:available|provided|supplied|given|at hand|received|submitted|accessible)\b", re.I
 )
 _SHIFT = re.compile(r"\b(?:may|might|can|could|would) (?:have )?(?:move|shift|displace|distort)\w*|not a substitute", re.I)
 UNDETERMINED = re.compile(
@@ -105,7 +106,7 @@ def limits(text: str) -> bool:
 
 def is_heading(text: str, rest: str) -> bool:
     """Whether a sentence is a heading: at most three words, closed by a colon or a line's end, and no bullet."""
-    stripped = re.sub(r"^(?:\d{1,2}[.)]|[IVX]+\.)\s+(?=[A-Z])", "", text.strip().strip("#*_ "))
+    stripped = re.sub(r"^(?:\(?(?:\d{1,2}|[A-Za-z])[.)]|[IVX]+[.)])\s+(?=[A-Z])", "", text.strip().strip("#*_ "))
     if stripped.endswith(":"):
         return _HEADING.match(stripped) is not None
     return not re.match(r"[-*•]|\d+[.)]", stripped) and not stripped.endswith(".") and _HEADING.match(stripped) is not None and (

@@ -1,11 +1,11 @@
-"""A second set of phrasings for adapting the checker: written before it was adapted, and unseen by it until the first set was read."""
+"""The second set: written before the checker was adapted to the first, then read and adapted to as well."""
 
 from __future__ import annotations
 
 from xai.planted.wording import Wording
 
-VALIDATION = Wording(
-    name="validation",
+SECOND = Wording(
+    name="second",
     sentences={
         "image": (
             "We were handed one {plane} section, acquired as {modality}.",

@@ -1,11 +1,11 @@
-"""Phrasings that the checker was adapted to; what it reaches on them says little, see `held_out`."""
+"""The first set of phrasings that the checker was adapted to."""
 
 from __future__ import annotations
 
 from xai.planted.wording import Wording
 
-DEVELOPMENT = Wording(
-    name="development",
+FIRST = Wording(
+    name="first",
     sentences={
         "image": (
             "A single {plane} {modality} image was reviewed.",

@@ -1,11 +1,11 @@
-"""A third set of phrasings for adapting the checker: unseen by it until the first two were read, see `held_out`."""
+"""The third set: the checker, adapted to the first two, raised alarms on 70 % of its true reports, and was adapted to it as well."""
 
 from __future__ import annotations
 
 from xai.planted.wording import Wording
 
-VALIDATION_MORE = Wording(
-    name="validation, more",
+THIRD = Wording(
+    name="third",
     sentences={
         "image": (
             "The reader is asked to look at a single {plane} frame of {modality}.",
