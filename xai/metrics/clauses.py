@@ -17,7 +17,7 @@ _NEGATED = re.compile(
 # What one does with information, as against what one sees on a slice: "not assessed" disclaims, "not seen" denies.
 _KNOWING = re.compile(
     r"\b(?:(?:re)?assess\w*|evaluat\w*|examin\w*|analy[sz]\w*|look(?:ed|ing)? (?:at|for|into)|consider\w*|review\w*|investigat\w*|address\w*|"
-    r"comment\w*|discuss\w*|stat(?:e|es|ed|ing|ement)|suppl(?:y|ied)|provid\w*|give[ns]?|furnish\w*|shar(?:e|ed)|availab\w*|unavailab\w*|"
+    r"comment\w*|discuss\w*|stat(?:e|es|ed|ing|ement)|suppl(?:y|ied)|provid\w*|give[ns]?|furnish\w*|shar(?:e|ed)|disclos\w*|reveal\w*|communicat\w*|transmit\w*|convey\w*|enter(?:ed)?|submitted|availab\w*|unavailab\w*|"
     r"access\w*|(?:at|to|on) hand|(?:our|my|its) disposal|obtain\w*|acquired|known?\b|unknown|inform\w*|details?|data\b|input|record(?:s|ed)?|"
     r"includ\w*|contain\w*|part of|hold|deriv\w*|infer\w*|determin\w*|undetermined|judg\w*|decid\w*|conclu\w*|establish\w*|assign\w*|name[ds]?|"
     r"naming|estimat\w*|quantif\w*|distinguish\w*|tell|told|sa(?:y|id)|settle\w*|resolv\w*|fix|allow\w*|permit\w*|support\w*|possible|scope|"
@@ -59,7 +59,7 @@ _LIMIT = re.compile(
     r"cannot|not\b|no\b|none\b|fail\w*|provisional|coarse|depends?|based on|inferr\w+|matching|template", re.I
 )
 _ABOUT_THE_WORK = re.compile(
-    r"\b(?:positions?|positional|place names?|labels?|names?|locat\w+|locali[sz]\w+|places?|placement|sites?|anatom\w*|atlas\w*|naming|slices?|images?|coordinates?|mapping|registration|"
+    r"\b(?:positions?|positional|where\b|place names?|labels?|names?|locat\w+|locali[sz]\w+|places?|placement|sites?|anatom\w*|atlas\w*|naming|slices?|images?|coordinates?|mapping|registration|"
     r"regions?|results?|outputs?|reports?|texts?|document|summary|analys[ie]s|predictions?|probabilit\w+|research|stud(?:y|ies)|heat ?maps?|"
     r"saliency|masks?|software|automat\w+|computer|network|classifier|section)\b", re.I
 )

@@ -15,7 +15,7 @@ _TIME = r"(?:hours?|days?|weeks?|months?|years?|decades?)"
 
 PATIENT = (
     rf"\d+[- ]?(?:year|yr|y)s?[- ]?olds?|\d+[- ]{_TIME}(?: (?:old|of age))?|age[ds]?\b|{_TIME}[ -]old|born\b|elderly\b|(?:wo)?m[ae]n\b|"
-    r"(?:fe)?males?\b|gentlem[ae]n\b|lad(?:y|ies)\b|boys?\b|girls?\b|s?he\b|his\b|hers?\b|him\b|mr\.|m(?:r)?s\.|sex\b|gender\b|"
+    r"(?:fe)?males?\b|gentlem[ae]n\b|lad(?:y|ies)\b|boys?\b|girls?\b|s?he\b|his\b|hers?\b|him\b|(?-i:Mr|Mrs|Ms)\b\.?(?= [A-Z])|sex\b|gender\b|"
     r"child(?:ren|hood)?\b|infants?\b|newborn\b|neonat\w+|toddler\b|teen(?:age\w*|s)?\b|adolescen\w+|young(?:er|ster)?\b|"
     r"(?:paed|ped)iatric\w*|geriatric\b|adults?\b|middle-aged|(?:twen|thir|for|fif|six|seven|eigh|nine)ties\b|"
     r"(?:quinqua|sexa|septua|octo|nona)genarian\b|pregnan\w+|postmenopaus\w+|ethnic\w*|caucasian\b|(?:right|left)[- ]handed\b|"
