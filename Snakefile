@@ -43,7 +43,7 @@ REFERENCES = [str(path) for path in sorted(Path("results").rglob("*.csv"))]
 # The training chapter draws what the augmentation does, with plots.py; a change of a colour must not reach it, so plots are left out.
 NETWORK = modules("models", "batches", "losses", "training", "data/dataset", "tables")
 EXPLAIN = modules("models", "batches", "losses", "training", "saliency", "network_split", "explaining", "shown", "checks", "implementations", "metrics/faithfulness", "metrics/stability", "metrics/overlap", "data/dataset", "plots", "plotting", "tables")
-FACTS = ("metrics/facts", "metrics/claims", "metrics/numeric", "metrics/vocabulary")
+FACTS = ("metrics/facts", "metrics/claims", "metrics/numeric", "metrics/vocabulary", "metrics/clauses", "metrics/inventions")
 
 
 wildcard_constraints:
@@ -268,7 +268,7 @@ rule reports:
 rule evaluation:
     message: "chapter 7: evaluation"
     input:
-        modules("metrics", "evaluation", "reference", "plots", "plotting", "tables"),
+        modules("metrics", "planted", "reports", "findings", "evaluation", "reference", "plots", "plotting", "tables"),
         REFERENCES,
         expand(study.notebook("06_reports_{writer}"), writer=WRITERS),
         overlap=study.table("overlap"),

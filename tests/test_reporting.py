@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from conftest import one_sentence, prepare_small
 from test_findings import make_findings
-from test_reports import chat_server, completion
+from test_reports import KEY, chat_server, completion
 
-from xai import reporting
+from xai import evaluation, reporting
 from xai.paths import LABELS, Study, StudyError
-from xai.profiles import Profile
+from xai.profiles import Profile, save_profile
 from xai.reports import read_reports, template_report
 
 SERIES = {"pituitary-1": 5, "glioma-1": 2, "meningioma-1": 3, "glioma-2": 2}
@@ -136,3 +141,41 @@ def test_the_fact_table_counts_claims(study):
     assert table.loc[0, ["claims", "fact precision", "unsupported", "first unsupported claim"]].tolist() == [1, 0, 1, "glioma"]
     assert table.loc[1, ["fact precision", "unsupported", "first unsupported claim"]].tolist() == [1, 0, "none"]
     assert isinstance(table, pd.DataFrame) and table["seconds"].tolist() == [wrong.seconds, run.reports[1].seconds]
+
+
+def test_tokens_and_cost_are_tallied_by_writer_and_no_price_is_made_up(study):
+    with chat_server(completion("A served report.")) as (address, _):
+        served = {"base_url": address, "model": "mine"}
+        profile = _profile(3, writers=["template", "grok3", "openai_compatible"], settings={"openai_compatible": served})
+        for writer in profile.reports.writers:
+            reporting.report_study(study, profile, writer)
+    table = evaluation.tally(study, profile).set_index("writer")
+    # The server counts 5 tokens read and 17 written for each of three reports.
+    assert table.loc["openai_compatible", ["n", "tokens read", "tokens written", "cost"]].tolist() == [3, 15, 51, "unknown"]
+    assert table.loc["template", ["n", "tokens read", "tokens written", "cost"]].tolist() == [3, 0, 0, "none"]
+    assert table.loc["grok3", ["n", "tokens read", "cost"]].tolist() == [0, 0, "not run"]
+    priced = _profile(3, writers=profile.reports.writers, settings={"openai_compatible": served | {"input_price": 2000.0, "output_price": 10000.0}})
+    assert evaluation.tally(study, priced).set_index("writer").loc["openai_compatible", "cost"] == "0.5400"  # (15 x 2000 + 51 x 10000) / 1e6
+    half = _profile(3, writers=profile.reports.writers, settings={"openai_compatible": served | {"input_price": 2.0}})
+    assert evaluation.tally(study, half).set_index("writer").loc["openai_compatible", "cost"] == "unknown"
+    with pytest.raises(ValueError, match="input_price"):
+        _profile(3, settings={"grok3": {"input_price": -1}})
+
+
+def test_after_the_chapter_ran_with_a_key_it_is_in_no_file(study):
+    """The real chapter in a kernel of its own; the server repeats the key in its reports and in its refusals."""
+    repository = Path(__file__).parents[1]
+    with chat_server(completion(f"Your key is {KEY}."), 500) as (address, requests):
+        # No pause between retries would be shorter than what the server asks for, and it asks for none.
+        save_profile(_profile(2, settings={"grok3": {"base_url": address}}), study.profile)
+        target, log = study.notebook("06_reports_grok3"), study.root / "logs" / "06_reports_grok3.log"
+        log.parent.mkdir(parents=True)
+        command = [sys.executable, "-m", "xai.chapter", "notebooks/06_reports.md", str(target), "-p", "study", str(study.root), "-p", "writer", "grok3"]
+        environment = os.environ | {"XAI_API_KEY": KEY, "PYTHONPATH": str(repository)}
+        with log.open("wb") as file:
+            subprocess.run(command, cwd=repository, env=environment, stdout=file, stderr=subprocess.STDOUT, check=True)
+    assert requests and all(request.headers["Authorization"] == f"Bearer {KEY}" for request in requests)
+    files = [path for path in study.root.rglob("*") if path.is_file()]
+    assert {target, log, study.reports("grok3"), study.reports("grok3").with_suffix(".status")} <= set(files)
+    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
+    assert "[key removed]" in target.read_text() and "incomplete: 1 of 2" in target.read_text()

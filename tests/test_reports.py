@@ -28,25 +28,28 @@ TEXT = "The axial slice is classified as glioma (87.0 %). Not for diagnosis."
 
 
 @contextmanager
-def chat_server(*replies, port=0):
-    """A server that gives `replies` in turn, the last one forever: an HTTP status, "cut", or a body.
+def chat_server(*replies, port=0, retry_after="0"):
+    """A server that gives `replies` in turn, the last one forever: an HTTP status, "cut", "late" (nothing until the end), or a body.
 
     Yields its address and the list of requests it got.
     """
-    requests = []
+    requests, over = [], threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             requests.append(SimpleNamespace(path=self.path, headers=self.headers, body=json.loads(body)))
             reply = replies[min(len(requests), len(replies)) - 1]
+            if reply == "late":
+                over.wait(20)
+                return
             if reply == "cut":
                 self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 999\r\n\r\n{\"cho")
                 return
             status, text = (reply, json.dumps({"error": {"message": f"refused {KEY}"}})) if isinstance(reply, int) else (200, reply)
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Retry-After", "0")
+            self.send_header("Retry-After", retry_after)
             self.end_headers()
             self.wfile.write(text.encode())
 
@@ -59,6 +62,7 @@ def chat_server(*replies, port=0):
     try:
         yield f"http://127.0.0.1:{server.server_port}/v1", requests
     finally:
+        over.set()
         server.shutdown()
         thread.join()
         server.server_close()
@@ -135,7 +139,7 @@ def test_a_service_is_asked_once_and_then_replayed(tmp_path, monkeypatch, writer
     assert requests[0].body == {
         "model": "some-model", "messages": build_prompt(findings), "temperature": 0.0, "max_tokens": 500, seed_field: 7,
     }
-    assert (report.text, report.tokens, report.model, report.id) == (TEXT, 17, "served-model", findings.id)
+    assert (report.text, report.tokens, report.prompt_tokens, report.model, report.id) == (TEXT, 17, 5, "served-model", findings.id)
     # The server is gone and so is the key: the answer comes from the store, the same to the last bit.
     monkeypatch.delenv(WRITERS[writer].key_variable)
     assert write_report(findings, writer, settings=settings, store=store) == report
@@ -172,6 +176,64 @@ def test_a_service_that_fails_is_one_sentence_and_no_needless_request(
             assert KEY not in str(caught.value) and "\n" not in str(caught.value)
             assert not list(tmp_path.rglob("*.json"))
     assert len(requests) == count
+
+
+@pytest.mark.parametrize("writer", ["llama", "grok3"])
+@pytest.mark.parametrize("replies, count", [(("late", completion()), 2), (("late",), 2)])
+def test_a_server_that_does_not_answer_in_time_is_asked_once_more(tmp_path, monkeypatch, writer, replies, count):
+    monkeypatch.setenv(WRITERS[writer].key_variable, KEY)
+    store = RawStore(tmp_path)
+    with chat_server(*replies) as (address, requests):
+        settings = settings_for(address).model_copy(update={"timeout_seconds": 0.3})
+        if len(replies) == 2:
+            assert write_report(make_findings(), writer, settings=settings, store=store).text == TEXT
+        else:
+            with pytest.raises(WriterFailed, match="no answer within 0.3 s after all retries"):
+                write_report(make_findings(), writer, settings=settings, store=store)
+            assert not list(tmp_path.rglob("*.json"))
+    assert len(requests) == count
+
+
+@pytest.mark.parametrize("writer, sdk", [("llama", "groq"), ("grok3", "openai")])
+def test_the_pause_a_busy_server_asks_for_is_kept(tmp_path, monkeypatch, writer, sdk):
+    pauses = []
+    monkeypatch.setattr(f"{sdk}._base_client.time.sleep", pauses.append)
+    monkeypatch.setenv(WRITERS[writer].key_variable, KEY)
+    with chat_server(429, completion(), retry_after="23") as (address, requests):
+        write_report(make_findings(), writer, settings=settings_for(address), store=RawStore(tmp_path))
+    assert len(requests) == 2 and 23 in pauses
+
+
+@pytest.mark.parametrize("writer", ["llama", "grok3"])
+@pytest.mark.parametrize(
+    "body, sentence",
+    [('{"choices": [null]}', "holds no text"), ('{"choices": [{"message": null}]}', "holds no text"), (completion("  "), "holds no text"),
+     ("[1, 2]", "no chat completion|holds no text"), ('{"choices": "many"}', "no chat completion|holds no text"), ("", "no chat completion|holds no text"),
+     ('"text"', "no chat completion|holds no text"), ('{"cho', "no chat completion")],
+)  # fmt: skip
+def test_an_answer_of_another_shape_is_one_sentence(tmp_path, monkeypatch, writer, body, sentence):
+    monkeypatch.setenv(WRITERS[writer].key_variable, KEY)
+    with chat_server(body) as (address, requests):
+        with pytest.raises(WriterFailed, match=sentence) as caught:
+            write_report(make_findings(), writer, settings=settings_for(address), store=RawStore(tmp_path))
+    assert "\n" not in str(caught.value) and len(requests) == 1 and not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize("writer", ["llama", "grok3"])
+def test_a_huge_reply_fills_no_disk(tmp_path, monkeypatch, writer):
+    monkeypatch.setenv(WRITERS[writer].key_variable, KEY)
+    with chat_server(completion("word " * 1_000_000)) as (address, requests):
+        report = write_report(make_findings(), writer, settings=settings_for(address), store=RawStore(tmp_path))
+    assert len(requests) == 1 and 40_000 < len(report.text) <= 50_000
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.json")) < 200_000
+
+
+def test_a_model_the_server_does_not_know_stops_the_writer_after_one_request(tmp_path, monkeypatch):
+    monkeypatch.setenv("XAI_API_KEY", KEY)
+    with chat_server(404) as (address, requests):
+        status = write_reports(save_findings(tmp_path, 4), "grok3", settings=settings_for(address, model="grok-none"), output=tmp_path / "r" / "grok3.jsonl")
+    assert status == "not run: writer grok3: model 'grok-none' was not found at its server (404); set another in the profile."
+    assert len(requests) == 1
 
 
 @pytest.mark.parametrize("writer", ["llama", "grok3", "mistral"])
@@ -255,7 +317,11 @@ def test_smollm2_writes_its_own_words_and_only_true_ones(tmp_path):
 
 
 def _sentences_of(grammar):
-    return [json.loads(text) for text in literals(grammar) if text.startswith('" ')]
+    """Whole sentences: what opens the list of regions is joined with the lists that may follow."""
+    parts = [json.loads(text) for text in literals(grammar) if text.startswith('" ')]
+    lists = [text for text in parts if text.startswith(" the ")]
+    openers = [text for text in parts if not text.endswith(".")]
+    return [text for text in parts if text not in openers and text not in lists] + [a + b for a in openers for b in lists]
 
 
 @pytest.mark.parametrize("case", [*CASES, "empty and nowhere"])
@@ -312,6 +378,7 @@ def test_claims_are_marked_and_the_text_stays_whole():
     soup = BeautifulSoup(highlight_claims(text, check_facts(text, findings)), "html.parser")
     assert [(mark["class"], mark.text) for mark in soup.find_all("mark")] == [
         (["claim-supported"], "Glioma"), (["claim-unsupported"], "right"), (["claim-supported"], "87.0 %"),
+        (["claim-unsupported"], re.sub("[0-9]", "x", HOSTILE)),  # a sentence that no finding says
     ]
     assert soup.find_all("mark")[1]["title"] == "side: the findings say left"
     assert soup.find_all("mark")[0]["title"] == "prediction.label"

@@ -18,6 +18,7 @@ from xai.metrics.text import METRICS, evaluate_reports, evaluate_writers
 from xai.paths import LABELS, Study, StudyError
 from xai.profiles import Profile
 from xai.reports.prompt import build_prompt
+from xai.reports.writers import WRITERS
 
 
 def predictions_by_architecture(study: Study, profile: Profile) -> dict[str, pd.DataFrame]:
@@ -128,9 +129,36 @@ def load_reports(study: Study, profile: Profile) -> tuple[pd.DataFrame, dict[str
         made_by = f"06_reports of {writer}"
         path = study.need(study.reports(writer), made_by)
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        frames.append(pd.DataFrame(lines, columns=["id", "writer", "model", "prompt_sha256", "text", "seconds", "tokens"]))
+        frames.append(pd.DataFrame(lines, columns=["id", "writer", "model", "prompt_sha256", "text", "seconds", "tokens", "prompt_tokens"]))
         status[writer] = study.need(path.with_suffix(".status"), made_by).read_text(encoding="utf-8").strip()
     return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True), status
+
+
+def tally(study: Study, profile: Profile) -> pd.DataFrame:
+    """Tokens, time and cost by writer, over the reports that are there.
+
+    Tokens are those the servers counted; retries and answers without a text are not in them. Cost is in the currency of the profile's
+    prices (``reports.settings.<writer>.input_price`` and ``output_price``, for a million tokens), ``unknown`` where they are not given,
+    and ``none`` for the writers that run in this process.
+    """
+    reports, _ = load_reports(study, profile)
+    rows = []
+    for writer in profile.reports.writers:
+        own = reports[reports["writer"] == writer]
+        read, written = int(own["prompt_tokens"].fillna(0).sum()), int(own["tokens"].fillna(0).sum())
+        seconds = own["seconds"].mean() if len(own) else np.nan
+        rows.append({"writer": writer, "n": len(own), "tokens read": read, "tokens written": written, "seconds per report": seconds,
+                     "cost": _cost(writer, read, written, profile) if len(own) else "not run"})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _cost(writer: str, read: int, written: int, profile: Profile) -> str:
+    if WRITERS[writer].sdk is None:
+        return "none"
+    prices = profile.reports.settings.get(writer)
+    if prices is None or prices.input_price is None or prices.output_price is None:
+        return "unknown"
+    return f"{(read * prices.input_price + written * prices.output_price) / 1e6:.4f}"
 
 
 def writers(study: Study, profile: Profile) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -154,6 +154,9 @@ WriterName = Literal["template", "smollm2", "llama", "grok3", "mistral", "openai
 class Writer(Section):
     model: str | None = None
     base_url: str | None = None
+    # Prices change and differ by contract, so none is given here; without them the cost is shown as unknown.
+    input_price: float | None = Field(None, ge=0, description="of a million tokens read, in the currency of your bill; null: unknown")
+    output_price: float | None = Field(None, ge=0, description="of a million tokens written, in the same currency")
 
 
 class Reports(Section):
@@ -162,7 +165,7 @@ class Reports(Section):
     temperature: float | None = Field(None, ge=0, le=2, description="null: the default of each writer")
     max_tokens: int = Field(500, ge=50)
     timeout_seconds: float = Field(60, gt=0)
-    settings: dict[WriterName, Writer] = Field(default_factory=dict, description="model id and base address by writer")
+    settings: dict[WriterName, Writer] = Field(default_factory=dict, description="model id, base address and prices by writer")
 
 
 class Evaluation(Section):

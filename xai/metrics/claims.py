@@ -10,7 +10,7 @@ from xai.findings import Findings
 
 KINDS = (
     "class", "side", "region", "number", "plane", "method", "modality", "negation", "observation", "patient",
-    "certainty", "advice", "count", "flag", "disclaimer",
+    "certainty", "advice", "count", "flag", "disclaimer", "statement",
 )
 
 
@@ -63,11 +63,23 @@ class Sentence:
         return "".join(letters)
 
 
+# Full stops that end no sentence: of an abbreviation, or of a number that counts paragraphs.
+_NO_END = re.compile(
+    r"(?:\b(?:prob|approx|ca|e\.g|i\.e|vs|cf|no|nos|fig|figs|resp|incl|excl|max|min|est|dr|mr|mrs|ms|st|lat|ant|post|sup|inf|hemi|avg|std|dev|coord|coeff?|vol|diam|"
+    r"pos|seg|cls)|^[ \t]*\d{1,2})\.(?=[ \t]+\S)", re.I | re.M
+)
+
+
 def sentences(text: str) -> Iterator[Sentence]:
-    """Sentences end at a line's end, or at ``. ! ?`` before white space; a decimal point ends none."""
+    """Sentences end at a line's end, or at ``. ! ?`` before white space; a decimal point or an abbreviation ends none."""
+    for first, last in _spans(_NO_END.sub(lambda match: match.group()[:-1] + "_", text)):
+        yield Sentence(text[first:last], first)
+
+
+def _spans(text: str) -> Iterator[tuple[int, int]]:
     for match in re.finditer(r"[^.!?\n]*(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]?", text):
         if match.group().strip():
-            yield Sentence(match.group(), match.start())
+            yield match.span()
 
 
 @dataclass(frozen=True)
@@ -85,17 +97,21 @@ class Quantity:
     anchor: str | None = None
 
 
-_PROBABILITY = r"probab|confiden|likel|certainty|score|classif|assign|predict|weight"
-_AREA = r"area|image|slice|cover|occup|field|size|extent|pixels|spans|measur|mask"
+_PROBABILITY = r"probab|confiden|likel|certainty|score|classif|assign|predict|weight|chance|belief|odds|\bp\b"
+_AREA = (
+    r"area|image|slice|cover|occup|field|size|extent|pixels|spans|measur|mask|fill|frame|picture|patch|zone|takes? up|accounts?|highlight|salient|"
+    r"surface|portion|proportion|fraction|spot|section"
+)
 _PIXEL = r"row|column|cent(?:er|re|roid)|pixel|box|bound|coordinate|position"
-_MNI = r"\bMNI|cent(?:er|re|roid)|coordinate|position|\bx\b|\by\b|\bz\b"
-_SPREAD = r"standard deviation|\bsd\b|uncertain|±|within|scatter|through|spread|plus or minus"
+_MNI = r"\bMNI|cent(?:er|re|roid)|coordinate|position|\bx\b|\by\b|\bz\b|standard space|template"
+_SPREAD = r"standard deviation|\bsd\b|uncertain|±|within|scatter|through|spread|plus or minus|perpendicular|precis|accura|deviat|margin|give or take|sigma|error"
 
 
 def quantities(findings: Findings) -> list[Quantity]:
     """Every number of `findings` that a report may quote; probabilities as percent or as a fraction."""
     mask, anatomy = findings.mask, findings.anatomy
     found: list[Quantity] = [Quantity("image_size", findings.image_size, ("px", ""), r"\bx\b|×|size|matrix|pixel|by")]
+    found.append(Quantity("id", 1, ("",), r"slices?\b|images?\b|sections?\b|frames?\b|levels?\b"))  # findings are of one slice
 
     def add(path: str, value: float | None, units: tuple[str, ...], cue: str, anchor: str | None = None) -> None:
         if value is not None:
@@ -111,14 +127,15 @@ def quantities(findings: Findings) -> list[Quantity]:
     for index, region in enumerate(anatomy.regions):
         add_probability(f"anatomy.regions[{index}].probability", region.probability, _PROBABILITY, f"region {index}")
         add(f"anatomy.regions[{index}].overlap_percent", region.overlap_percent, ("%",),
-            r"overlap|mask|highlight|lesion|of the area|cover", f"region {index}")
+            r"overlap|mask|of the area|share|sharing|pixels", f"region {index}")
     add("mask.area_percent", mask.area_percent, ("%",), _AREA)
     add("mask.area_pixels", mask.area_pixels, ("px",), _AREA)
+    add("mask.area_pixels", mask.area_pixels, ("",), r"pixels?\b")
     for name in ("centroid_pixels", "bounding_box_pixels"):
         for index, value in enumerate(getattr(mask, name) or ()):
             add(f"mask.{name}[{index}]", value, ("px", ""), _PIXEL)
     add_probability("mask.segmentation_agreement_dice", mask.segmentation_agreement_dice, r"dice|agree|segmentation")
-    add_probability("anatomy.outside_atlas_probability", anatomy.outside_atlas_probability, r"outside|beyond|not in")
+    add_probability("anatomy.outside_atlas_probability", anatomy.outside_atlas_probability, r"outside|beyond|not (?:be )?(?:in|on|inside|within|part of|cover(?:ed)?|represented|included|found in)\b|covers? no|leaves out|misse[sd]|\b(?:not?|without)\b.{0,40}\batlas|\batlas\b.{0,40}\b(?:not?|lacks?)\b|off the|no atlas|without (?:an? )?(?:atlas|label|name)|un(?:labell?ed|covered|named)|elsewhere")
     for index, value in enumerate(anatomy.centroid_mni_mm or ()):
         add(f"anatomy.centroid_mni_mm[{index}]", value, ("mm", ""), _MNI)
     for index, value in enumerate(anatomy.centroid_sd_mm or ()):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from xai.findings import Findings
+from xai.metrics import clauses
 from xai.metrics import vocabulary as words
-from xai.metrics.claims import Claim, Sentence, sentences
+from xai.metrics.claims import Claim, Quantity, Sentence, quantities, sentences
+from xai.metrics.inventions import ADVICE_EXEMPT, INVENTIONS
 from xai.metrics.numeric import number_claims
 
 # Recall asks for the most probable regions only; a report that leaves out the tail is not incomplete.
@@ -18,21 +21,25 @@ _ARCHITECTURE = re.compile(
     r"\b(?:VGG|ResNet|Xception|Inception[- ]?ResNet|Inception|DenseNet|EfficientNet|MobileNet|U-?Net|ViT)"
     r"(?:[- ]?[A-Z]?\d+)?(?:[- ]?V\d)?\b", re.I
 )
-_CAM = re.compile(r"\b(?:Grad|Score|Layer|Eigen|XGrad)[- ]?CAM(?:\+\+|pp\b| ?plus ?plus)?", re.I)
-_PLANE = re.compile(r"\b(?:trans)?(axial|coronal|sagittal|transverse)\b(?! sinus)", re.I)
+_CAM = re.compile(
+    r"\b(?:(?:Grad|Score|Layer|Eigen|XGrad)[- ]?CAM(?:\+\+|pp\b| ?plus[- ]?plus)?|"
+    r"(?:gradient|score)[- ]weighted class[- ]activation map(?:s|ping)?(?:\+\+| plus[- ]?plus)?)", re.I
+)
+_PLANE = re.compile(r"\b(?:trans|para)?(axial|coronal|sagittal|transverse)\b(?! sinus)", re.I)
 _SIDE = re.compile(r"\b(left|right|bilateral(?:ly)?|both (?:hemispheres|sides)|midline)\b(?! shift)", re.I)
 _NO_SIDE = re.compile(
     r"\b(?:left|right)\s*(?:[-/]|or|versus|vs\.?|from)\s*(?:the )?(?:left|right)\b|\bimage[- ](?:left|right)\b|"
-    r"\b(?:left|right)(?: \w+)? of the (?:image|slice|picture)\b", re.I
+    r"\b(?:left|right)(?: \w+)? of the (?:image|slice|picture)\b|\b(?:of|from|off|beside|lateral to) the midline\b|\bleft (?:over|for)\b|"
+    r"\b(?:was|were|been|nothing|none) left\b(?=\s*(?:[,.;]|to\b|after\b|$))", re.I
 )
-_OUTSIDE = re.compile(r"\b(?:outside|beyond)(?: of)?(?: the| any)?(?: [\w-]+){0,2} (?:atlas|regions?)\b", re.I)
+_OUTSIDE = re.compile(r"\b(?:outside|beyond|off)(?: of)?(?: the| any)?(?: [\w-]+){0,2}? (?:atlas|regions?|labels?)\b", re.I)
+_EMPTY = re.compile(r"\bempty\b(?!-)|\b(?:no|zero|not a single) (?:pixels?|area|region)\b(?= (?:\w+ )?(?:was|were|is|are|has|have)\b)|\b(?:no|zero) pixels?\b", re.I)
 _BEHIND = re.compile(
     r"\b(?:ahead of|over|rather than|instead of|followed by|against|versus|alternatives?|less likely|less probable|"
-    r"remaining|other class(?:es)?|next|second|lower|not|no|excludes?)\b[^.]*$", re.I
+    r"remaining|other (?:class(?:es)?|two)|next|second|lower|less|not|no|excludes?|runner-?up|trail\w*|behind|differential)\b[^.]*$", re.I
 )
 _BEHIND_AFTER = re.compile(r"^[^.,;]{0,30}\b(?:less likely|unlikely|lower|follows?|less probable|alternatives?)\b", re.I)
 _PLACE = re.compile(r"locali[sz]|locat|plac|atlas|region|anatom|position|gyrus|gyri|cortex|lobe|pole", re.I)
-_CHOICES = re.compile(r"three (?:\w+ )?classes|one of (?:the )?(?:three|classes)|among (?:the )?(?:three|classes)", re.I)
 
 
 @dataclass(frozen=True)
@@ -70,12 +77,16 @@ def check_facts(text: str, findings: Findings) -> FactCheck:
     """Read `text` into claims and look each one up in `findings`.
 
     A rule-based reader: it knows the Harvard-Oxford names, the three classes, the study's networks and methods, and
-    lists of what radiology reports tend to invent (patients, signs, sequences, diagnoses, advice). What is written
-    in words outside these lists is not seen.
+    words and word forms of what radiology reports tend to invent (patients, signs, sequences, diagnoses, advice). A
+    sentence in which it recognises nothing, and which does not speak of the limits of the work, is one unsupported claim
+    of kind ``statement``. How far this can be trusted is measured by `xai.planted`.
     """
     claims, text_left = _flag_claims(text, findings)
+    known = quantities(findings)
     for sentence in sentences(text_left):
-        claims.extend(_sentence_claims(sentence, findings))
+        found = _sentence_claims(sentence, known, findings)
+        rest = text_left[sentence.start + len(sentence.text):]
+        claims.extend(found or _bare_statement(sentence, rest))
     claims.sort(key=lambda claim: (claim.start, claim.end))
     missing, expected = _missing(text, claims, findings)
     wrong = [claim for claim in claims if not claim.supported]
@@ -101,18 +112,34 @@ def _flag_claims(text: str, findings: Findings) -> tuple[list[Claim], str]:
     return claims, text
 
 
-def _sentence_claims(sentence: Sentence, findings: Findings) -> list[Claim]:
+def _sentence_claims(sentence: Sentence, known: list[Quantity], findings: Findings) -> list[Claim]:
     methods = _method_claims(sentence, findings)
-    regions, anchors = _region_claims(sentence, findings)
-    invented = _invented_claims(sentence)
     mentions = _class_mentions(sentence, findings)
+    # "Tumour of the pituitary gland" names a class, not a gland; "glial tumour" is no other diagnosis.
+    named = [sentence.claim("class", match.span()) for _, match in mentions]
+    regions, anchors = _region_claims(sentence, named, findings)
+    invented = _invented_claims(sentence, [*methods, *named, *regions])
     anchors |= {match.span(): {label} for label, match in mentions}
     readable = sentence.without([*methods, *invented])
-    numbers = number_claims(sentence, readable, anchors, findings)
-    classes = [_class_claim(sentence, label, match, numbers, findings) for label, match in mentions]
+    numbers = number_claims(sentence, readable, anchors, known, findings)
+    labels = {label for label, _ in mentions}
+    classes = [_class_claim(sentence, label, match, labels, numbers, findings) for label, match in mentions]
     sides = _side_claims(sentence, regions, anchors, findings)
     certainty = _certainty_claims(sentence, regions, numbers, findings)
     return [*methods, *regions, *invented, *numbers, *classes, *sides, *certainty, *_image_claims(sentence, findings)]
+
+
+def _bare_statement(sentence: Sentence, rest: str) -> list[Claim]:
+    """A sentence without any claim says something that is not in the findings, unless it speaks of its own limits."""
+    text = sentence.text
+    words_only = re.sub(r"#+", "", text)
+    if not re.search(r"[A-Za-z]{2}", words_only) or "#" in text or clauses.is_heading(text, rest):
+        return []
+    parts = re.split(r";|, (?:but|and)\b", text)
+    if clauses.limits(text) or all(clauses.disclaims(part) for part in parts):
+        return []
+    first = len(text) - len(text.lstrip(" \t-*•\n"))
+    return [sentence.claim("statement", (first, len(text.rstrip())), (), "nothing in the findings says so")]
 
 
 def _method_claims(sentence: Sentence, findings: Findings) -> list[Claim]:
@@ -120,29 +147,30 @@ def _method_claims(sentence: Sentence, findings: Findings) -> list[Claim]:
     for pattern, path, key in ((_ARCHITECTURE, "model", findings.model), (_CAM, "cam_method", findings.cam_method)):
         for match in pattern.finditer(sentence.text):
             name = re.sub(r"[^a-z0-9+]", "", match.group().lower()).replace("++", "pp").replace("plusplus", "pp")
+            name = re.sub(r"^gradientweighted\w*?maps?(?:ping)?", "gradcam", re.sub(r"^scoreweighted\w*?maps?(?:ping)?", "scorecam", name))
             same = name == re.sub(r"[^a-z0-9]", "", key.lower())
             claims.append(sentence.claim("method", match.span(), (path,), "" if same else f"the findings say {key}"))
     return claims
 
 
-def _region_claims(sentence: Sentence, findings: Findings) -> tuple[list[Claim], dict[tuple[int, int], set[str]]]:
+def _region_claims(sentence: Sentence, named: list[Claim], findings: Findings) -> tuple[list[Claim], dict[tuple[int, int], set[str]]]:
     """Claims of place, and for each mention the indices of the regions it stands for."""
     anatomy, claims, anchors = findings.anatomy, [], {}
     listed = [words.stem(region.name) for region in anatomy.regions]
-    for match in words.structures(sentence.text):
+    for match in words.structures(sentence.without(named)):
         name = words.stem(match.group())
         indices = [i for i, known in enumerate(listed) if known == name or known.startswith(name + " ")]
         lobe = name.split()[0] if match.lastgroup == "lobe" else None
         evidence = tuple(f"anatomy.regions[{i}].name" for i in indices)
         if lobe and (lobe in (anatomy.lobe or "") or lobe in {words.LOBE_OF.get(known) for known in listed}):
             evidence = ("anatomy.lobe",)
-        if not evidence and match.lastgroup != "atlas" and words.disclaimed(sentence.text, match.start()):
+        if not evidence and match.lastgroup != "atlas" and clauses.disclaimed(sentence.text, match.start()):
             continue
         anchors[match.span()] = {f"region {i}" for i in indices} or {"elsewhere"}
         claims.append(sentence.claim("region", match.span(), evidence, "" if evidence else "not named in the findings"))
     for match in _OUTSIDE.finditer(sentence.text):
         outside = anatomy.outside_atlas_probability
-        weighed = re.search(r"probab|\d ?%", sentence.text) or words.HEDGE.search(sentence.text)
+        weighed = re.search(r"probab|per ?cent|\d", sentence.text) or clauses.HEDGE.search(sentence.text)
         true = outside is not None and (outside >= 0.5 or not anatomy.regions or weighed)
         evidence = ("anatomy.outside_atlas_probability",)
         claims.append(sentence.claim("region", match.span(), evidence if true else (), "" if true else "not found so"))
@@ -155,12 +183,13 @@ def _class_mentions(sentence: Sentence, findings: Findings) -> list[tuple[str, r
         (label, match) for label in sorted(labels)
         for match in re.finditer(
             rf"\b(?:{words.CLASS_WORDS.get(label, re.escape(label))})\b"
-            r"(?! (?:gland|stalk|fossa|(?:macro|micro)?adenoma))", sentence.text, re.I)
+            r"(?! (?:stalk|fossa|(?:macro|micro)?adenoma))", sentence.text, re.I)
+        if not re.match(r" gland", sentence.text[match.end():], re.I) or " of the " in match.group().lower()
     ]
 
 
 def _class_claim(
-    sentence: Sentence, label: str, match: re.Match[str], numbers: list[Claim], findings: Findings
+    sentence: Sentence, label: str, match: re.Match[str], labels: set[str], numbers: list[Claim], findings: Findings
 ) -> Claim:
     """The predicted class must be affirmed; another may stand only as the lesser choice or with its own probability."""
     path = f"prediction.probabilities.{label}"
@@ -172,7 +201,7 @@ def _class_claim(
         reason = "the predicted class is denied" if denied else ""
         return sentence.claim("class", match.span(), ("prediction.label",), reason)
     own_number = any(path in claim.evidence and claim.supported for claim in numbers)
-    lesser = own_number or _BEHIND.search(before) or _BEHIND_AFTER.match(after) or _CHOICES.search(sentence.text)
+    lesser = own_number or _BEHIND.search(before) or _BEHIND_AFTER.match(after) or len(labels) > 2
     reason = "" if lesser else f"the findings say {findings.prediction.label}"
     return sentence.claim("class", match.span(), (path,), reason)
 
@@ -181,12 +210,12 @@ def _side_claims(sentence: Sentence, regions: list[Claim], anchors: dict[tuple[i
                  findings: Findings) -> list[Claim]:
     anatomy, claims = findings.anatomy, []
     undetermined = re.search(r"\b(?:side|hemisphere|lateralit\w+|left)\b", sentence.text, re.I)
-    undetermined = undetermined and words.UNDETERMINED.search(sentence.text)
+    undetermined = undetermined and not regions and clauses.UNDETERMINED.search(sentence.text)
     if undetermined:
         wrong = "" if anatomy.hemisphere == "not determinable" else f"the findings say {anatomy.hemisphere}"
         claims.append(sentence.claim("side", undetermined.span(), ("anatomy.hemisphere",), wrong))
     readable = _NO_SIDE.sub(lambda match: "#" * len(match.group()), sentence.text)
-    for match in _SIDE.finditer(readable):
+    for match in () if undetermined else _SIDE.finditer(readable):
         side = match.group(1).lower()
         indices = _side_belongs_to(match.span(), sentence, anchors)
         found = {anatomy.regions[i].hemisphere for i in indices} or {anatomy.hemisphere}
@@ -226,34 +255,44 @@ def _image_claims(sentence: Sentence, findings: Findings) -> list[Claim]:
     others = [
         sentence.claim("modality", match.span(), (), f"the findings say {findings.modality}")
         for match in re.finditer(rf"\b(?:{words.OTHER_MODALITIES})", sentence.text, re.I)
-        if not words.disclaimed(sentence.text, match.start())
+        if not clauses.disclaimed(sentence.text, match.start())
     ]
     own = [
         sentence.claim("modality", match.span(), ("modality",))
         for match in re.finditer(rf"(?<![\w-])(?:{words.OWN_MODALITY})\b", sentence.without(others), re.I)
     ]
-    disclaimer = words.NOT_FOR_DIAGNOSIS.search(sentence.text)
+    if empty := _EMPTY.search(sentence.text):
+        true = findings.mask.area_pixels == 0
+        evidence = ("mask.area_pixels",) if true else ()
+        claims.append(sentence.claim("number", empty.span(), evidence, "" if true else "the mask is not empty"))
+    disclaimer = clauses.NOT_FOR_DIAGNOSIS.search(sentence.text)
     return [*claims, *others, *own, *([sentence.claim("disclaimer", disclaimer.span())] if disclaimer else [])]
 
 
-def _invented_claims(sentence: Sentence) -> list[Claim]:
+def _invented_claims(sentence: Sentence, known: list[Claim]) -> list[Claim]:
     """What no finding can support: other diagnoses, signs, counts, patients, advice; a disclaimer asserts none of them."""
-    claims: list[Claim] = []
-    for kind, pattern, reason in (
-        ("patient", words.PATIENT, "the findings hold nothing on the patient"),
-        ("class", words.OTHER_DIAGNOSES, "no class of the findings"),
-        ("negation", words.NORMALITY, "the findings do not state an absence"),
-        ("observation", words.OBSERVATIONS, "a sign the findings do not hold"),
-        ("count", words.COUNTS, "the findings do not count lesions"),
-        ("advice", words.ADVICE, "the findings hold no advice"),
-    ):
-        for match in re.finditer(rf"\b(?:{pattern})", sentence.without(claims), re.I):
-            denied = words.NEGATION.search(sentence.text[: match.start()])
-            if words.disclaimed(sentence.text, match.start()) or (denied and kind == "advice"):
-                continue
-            named = "negation" if denied and kind in ("class", "observation") else kind
-            claims.append(sentence.claim(named, match.span(), (), reason))
+    claims = []
+    for kind, span, reason in _inventions(sentence.without(known)):
+        denied = clauses.NEGATION.search(sentence.text[: span[0]])
+        if clauses.disclaimed(sentence.text, span[0]):
+            continue
+        if kind in ("advice", "method") and (denied or ADVICE_EXEMPT.search(sentence.text)):
+            continue
+        meant = "negation" if denied and kind in ("class", "observation") else kind
+        claims.append(sentence.claim(meant, span, (), reason))
     return claims
+
+
+@lru_cache(maxsize=4096)
+def _inventions(text: str) -> tuple[tuple[str, tuple[int, int], str], ...]:
+    """Kind, place and reason of the words of `INVENTIONS` in a sentence; words read as one kind are not read as the next."""
+    found = []
+    for kind, pattern, reason in INVENTIONS:
+        spans = [match.span() for match in pattern.finditer(text)]
+        for first, last in spans:
+            text = text[:first] + "#" * (last - first) + text[last:]
+        found += [(kind, span, reason) for span in spans]
+    return tuple(found)
 
 
 def _certainty_claims(sentence: Sentence, regions: list[Claim], numbers: list[Claim], findings: Findings) -> list[Claim]:
@@ -261,11 +300,13 @@ def _certainty_claims(sentence: Sentence, regions: list[Claim], numbers: list[Cl
     claims = []
     for match in re.finditer(rf"\b(?:{words.OVERCONFIDENT})", sentence.text, re.I):
         before = sentence.text[: match.start()]
-        if words.NEGATION.search(before) or re.search(r"\b(?:should|must|needs? to|has to|to) be $", before, re.I):
+        if match.group().lower() == "must be" and ADVICE_EXEMPT.search(sentence.text):
+            continue
+        if clauses.NEGATION.search(before) or re.search(r"\b(?:should|must|needs? to|has to|to) be $|\b(?:requires?|needs?|awaits?|without|pending)(?: \w+)? $", before, re.I):
             continue
         claims.append(sentence.claim("certainty", match.span(), (), "stronger than the findings"))
     named = [claim for claim in regions if claim.supported and "regions" in claim.evidence[0]]
-    if named and findings.anatomy.certainty == "uncertain" and not numbers and not words.HEDGE.search(sentence.text):
+    if named and findings.anatomy.certainty == "uncertain" and not numbers and not clauses.HEDGE.search(sentence.text):
         span = (named[0].start - sentence.start, named[0].end - sentence.start)
         claims.append(sentence.claim("certainty", span, (), "an uncertain place stated as a fact"))
     return claims
@@ -276,7 +317,7 @@ def _missing(text: str, claims: list[Claim], findings: Findings) -> tuple[tuple[
     stated = {path for claim in claims if claim.supported for path in claim.evidence}
     sides = {claim.text.lower() for claim in claims if claim.kind == "side" and claim.supported}
     anatomy, label = findings.anatomy, findings.prediction.label
-    hedged = any(words.HEDGE.search(part.text) and _PLACE.search(part.text) for part in sentences(text))
+    hedged = any(clauses.HEDGE.search(part.text) and _PLACE.search(part.text) for part in sentences(text))
     no_area = findings.mask.area_pixels == 0 and re.search(r"mask (?:is|was) empty|empty mask|no area", text, re.I)
     expected = {
         "class": "prediction.label" in stated,

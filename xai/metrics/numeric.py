@@ -3,24 +3,65 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from xai.findings import Findings
-from xai.metrics.claims import Claim, Quantity, Sentence, quantities
+from xai.metrics.claims import Claim, Quantity, Sentence
 
-_VALUE = r"[-−+]?\d+(?:\.\d+)?"
+_VALUE = r"[-−–+]?\d+(?:\.\d+)?"
+_UNIT = r"%|(?:per ?cent|pct|mm|millimet(?:re|er)s?|cm|centimet(?:re|er)s?|px|pixels?|voxels?|ml|millilit(?:re|er)s?|cc|[cm]m[23³²])(?![\w])"
 _NUMBER = re.compile(
-    r"(?<![\w.])(?P<value>[-−+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)(?![\w]|\.\d)"
-    r"(?:\s*(?P<unit>%|(?:per ?cent|mm|millimet(?:re|er)s?|cm|centimet(?:re|er)s?|px|pixels?|voxels?|ml|cm3|mm3)\b))?",
-    re.I,
+    rf"(?<![\w.])(?P<value>[-−–+]?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?)(?![a-wyz]|\.\d|x[a-z]|\d)(?:[\s-]?\s*(?P<unit>{_UNIT}))?", re.I
 )
 _ATTACHED_UNIT = re.compile(rf"(?<![\w.])(?P<value>{_VALUE})(?P<unit>mm|cm|px|ml)\b", re.I)
-_VECTOR = re.compile(rf"[(\[]\s*({_VALUE}(?:\s*[,;]\s*{_VALUE}){{1,3}})\s*[)\]](?:\s*(?:mm|pixels?|px))?", re.I)
+_ONES = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
+         "nineteen").split()
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_BELOW_HUNDRED = rf"(?:(?:{'|'.join(_TENS)})(?:[\s-](?:{'|'.join(_ONES[1:10])}))?|{'|'.join(reversed(_ONES))})"
+_IN_WORDS = re.compile(
+    rf"\b(?P<whole>(?:one |a )?hundred|{_BELOW_HUNDRED})(?: point (?P<decimals>(?:(?:{'|'.join(_ONES[:10])})\s?)+))?[\s-]+(?P<unit>{_UNIT})", re.I
+)
+_AXIS = r"(?:\b[xyz]\s*[=:]?\s*)"
+_BRACKETED = re.compile(rf"[(\[]\s*{_VALUE}(?:\s*[,;/\s]\s*{_VALUE}){{1,3}}\s*[)\]](?:\s*(?:mm|pixels?|px))?", re.I)
+_ON_AXES = re.compile(
+    rf"{_AXIS}{_VALUE}(?:\s*mm)?\s*[,;/]?\s*(?:and )?{_AXIS}{_VALUE}(?:\s*mm)?\s*[,;/]?\s*(?:and )?{_AXIS}{_VALUE}(?:\s*mm)?", re.I
+)
+_SLASHED = re.compile(rf"(?<![\w/]){_VALUE}\s*/\s*{_VALUE}\s*/\s*{_VALUE}(?![\w/])(?:\s*mm)?", re.I)
+_BY = re.compile(r"(?<=\d)\s*[x×*]\s*(?=\d)")
 _NOT_A_CLAIM = re.compile(r"^\s*\d+[.)]\s|\b\d-?D\b|\bMNI[- ]?152\b|\bICBM[- ]?\d+", re.I)
 _CHUNK = re.compile(r"[,;()\[\]]| and | while | with | versus | at ")
 
 
+@dataclass(frozen=True)
+class Number:
+    """A number as written: its digits (those of a number in words, too), its unit or "", and its place in the sentence."""
+
+    value: str
+    unit: str
+    span: tuple[int, int]
+
+
+def read_numbers(text: str) -> list[Number]:
+    """Numbers of a sentence in order; those in words count only with a unit, for "one slice" claims no quantity."""
+    digits = [Number(match["value"], match["unit"] or "", match.span()) for match in _NUMBER.finditer(text)]
+    taken = {number.span[0] for number in digits}
+    digits += [Number(match["value"], match["unit"], match.span()) for match in _ATTACHED_UNIT.finditer(text) if match.start() not in taken]
+    spelled = [Number(_digits(match["whole"], match["decimals"]), match["unit"], match.span()) for match in _IN_WORDS.finditer(text)]
+    return sorted([*digits, *spelled], key=lambda number: number.span)
+
+
+def _digits(whole: str, decimals: str | None) -> str:
+    """For example ``87.5`` of "eighty-seven" and "five"."""
+    whole = whole.lower()
+    if "hundred" in whole:
+        value = 100
+    else:
+        value = sum(_ONES.index(word) if word in _ONES else 20 + 10 * _TENS.index(word) for word in re.split(r"[\s-]", whole))
+    return str(value) + (f".{''.join(str(_ONES.index(word)) for word in decimals.lower().split())}" if decimals else "")
+
+
 def number_claims(
-    sentence: Sentence, readable: str, anchors: dict[tuple[int, int], set[str]], findings: Findings
+    sentence: Sentence, readable: str, anchors: dict[tuple[int, int], set[str]], known: list[Quantity], findings: Findings
 ) -> list[Claim]:
     """Claims for all numbers of one sentence.
 
@@ -31,32 +72,39 @@ def number_claims(
     anchors : dict
         Span in the sentence -> the class labels or ``region i`` that are mentioned there; a number belongs to the
         anchors of its own clause, else to the last one before it, else to the first one after it.
+    known : list of Quantity
+        ``quantities(findings)``.
     """
     readable = _NOT_A_CLAIM.sub(lambda match: "#" * len(match.group()), readable)
-    known = quantities(findings)
     claims = []
-    for match in _VECTOR.finditer(readable):
-        evidence = _vector_evidence(match.group(1), findings)
-        reason = "" if evidence else "no such coordinates in the findings"
-        claims.append(sentence.claim("number", match.span(), evidence, reason))
-    rest = _VECTOR.sub(lambda match: "#" * len(match.group()), readable)
-    for match in sorted([*_NUMBER.finditer(rest), *_ATTACHED_UNIT.finditer(rest)], key=lambda match: match.start()):
-        claims.append(_judge(sentence, rest, match, anchors, known, findings.prediction.label))
+    for pattern in (_ON_AXES, _BRACKETED, _SLASHED):
+        for match in pattern.finditer(readable):
+            evidence = _vector_evidence(match.group(), findings)
+            reason = "" if evidence else "no such coordinates in the findings"
+            claims.append(sentence.claim("number", match.span(), evidence, reason))
+        readable = pattern.sub(lambda match: "#" * len(match.group()), readable)
+    readable = _BY.sub(lambda match: " " * len(match.group()), readable)
+    for number in read_numbers(readable):
+        claims.append(_judge(sentence, readable, number, anchors, known, findings.prediction.label))
     return claims
 
 
-def _judge(sentence: Sentence, readable: str, match: re.Match[str], anchors: dict[tuple[int, int], set[str]],
+def _judge(sentence: Sentence, readable: str, number: Number, anchors: dict[tuple[int, int], set[str]],
            known: list[Quantity], predicted: str) -> Claim:
-    equal = [quantity for quantity in known if _equals(match, quantity)]
+    equal = [quantity for quantity in known if _equals(number, quantity)]
     if not equal:
-        return sentence.claim("number", match.span(), (), "no such number in the findings")
-    first, last = _chunk(readable, match.start())
+        return sentence.claim("number", number.span, (), "no such number in the findings")
+    first, last = _chunk(readable, number.span[0])
     chunk = readable[first:last]
-    near = _near_anchors(anchors, match.span(), (first, last))
+    near = _near_anchors(anchors, number.span, (first, last))
     if re.search(r"\brespectively\b", readable):
         near = set().union(*anchors.values()) if anchors else set()
     fitting = tuple(dict.fromkeys(q.path for q in equal if _fits(q, chunk, readable, near, predicted, known)))
-    return sentence.claim("number", match.span(), fitting, "" if fitting else "the number belongs to something else")
+    share = number.unit == "" or number.unit in "%" or number.unit.lower().startswith("p")
+    if not fitting and not near and share and not any(re.search(quantity.cue, readable, re.I) for quantity in known):
+        # Nothing in the sentence says what the number is of: it is one of the findings, so it has the benefit of the doubt.
+        fitting = tuple(dict.fromkeys(quantity.path for quantity in equal))
+    return sentence.claim("number", number.span, fitting, "" if fitting else "the number belongs to something else")
 
 
 def _fits(quantity: Quantity, chunk: str, sentence: str, near: set[str], predicted: str, known: list[Quantity]) -> bool:
@@ -77,13 +125,20 @@ def _fits(quantity: Quantity, chunk: str, sentence: str, near: set[str], predict
     return not elsewhere and re.search(quantity.cue, sentence, re.I) is not None
 
 
-def _equals(match: re.Match[str], quantity: Quantity) -> bool:
-    """Equal to the digits written: 87 % and 87.0 % both stand for 0.8702."""
-    text = match["value"].replace(",", "").replace("−", "-")
-    unit = (match["unit"] or "").lower()
-    unit = "%" if unit in ("percent", "per cent") else unit
-    unit = "mm" if unit.startswith("milli") else "px" if unit.startswith("pixel") else unit
+def _equals(number: Number, quantity: Quantity) -> bool:
+    """Equal to the digits written: 87 % and 87.0 % both stand for 0.8702, and 0.6 cm for 6.3 mm."""
+    text = _plain(number.value)
+    unit = number.unit.lower()
+    unit = "%" if unit in ("percent", "per cent", "pct") else unit
+    unit = "mm" if unit.startswith("milli") and "lit" not in unit else "px" if unit.startswith("pixel") else unit
+    if unit == "cm" or unit.startswith("centi"):
+        return "mm" in quantity.units and _rounds_to(text, quantity.value / 10)
     return unit in quantity.units and _rounds_to(text, quantity.value)
+
+
+def _plain(text: str) -> str:
+    """A number's digits as `float` reads them."""
+    return text.replace(",", "").replace("−", "-").replace("–", "-")
 
 
 def _rounds_to(text: str, value: float) -> bool:
@@ -92,7 +147,7 @@ def _rounds_to(text: str, value: float) -> bool:
 
 
 def _vector_evidence(text: str, findings: Findings) -> tuple[str, ...]:
-    values = [value.replace("−", "-") for value in re.split(r"\s*[,;]\s*", text)]
+    values = [_plain(value) for value in re.findall(_VALUE, text)]
     vectors = {
         "anatomy.centroid_mni_mm": findings.anatomy.centroid_mni_mm,
         "anatomy.centroid_sd_mm": findings.anatomy.centroid_sd_mm,

@@ -1,4 +1,4 @@
-"""The words by which a report makes claims: structures, diagnoses, sequences, patients, certainty."""
+"""The words by which a report makes claims: structures, classes, sequences, certainty."""
 
 from __future__ import annotations
 
@@ -53,12 +53,15 @@ SYNONYMS = {
 
 # Anatomy that the atlas cannot name: a report that names it has it from elsewhere.
 OTHER_ANATOMY = (
-    r"cerebell(?:um|ar)(?: hemisphere| vermis)?|cerebellopontine angle|corpus callosum|pons|midbrain|medulla|"
-    r"basal ganglia|internal capsule|optic (?:chiasm|nerve|tract)|sella(?: turcica)?|(?:supra|para|intra)?sellar|"
-    r"cavernous sinus|pineal(?: gland)?|hypothalamus|(?:third|fourth) ventricle|ventricles|ventricular|falx|tentorium|"
-    r"convexity|sphenoid wing|olfactory groove|posterior fossa|skull base|orbits?|dura(?: mater)?|dural|"
-    r"(?:superior )?sagittal sinus|infundibulum|pituitary (?:stalk|gland|fossa)|clivus|meninges|calvari(?:um|al)|"
-    r"frontoparietal|temporoparietal|parietooccipital|frontotemporal|vertebral artery|internal carotid"
+    r"cerebell(?:um|ar)(?: hemispheres?| vermis| tonsils?)?|vermis|cerebellopontine angle|corpus callosum|splenium|genu|fornix|pons|pontine|midbrain|medulla(?: oblongata)?|"
+    r"basal (?:ganglia|cisterns?)|(?:internal|external|extreme) capsule|optic (?:chiasm|nerves?|tracts?|radiations?)|chiasm|sella(?: turcica)?|(?:supra|para|intra)?sellar|"
+    r"(?:cavernous|(?:superior |inferior )?sagittal|transverse|sigmoid|straight|sphenoid|ethmoid|maxillary|frontal|dural venous) sinus(?:es)?|pineal(?: gland| region)?|"
+    r"hypothalamus|(?:third|fourth) ventricles?|ventricles|ventricular|aqueduct|cisterns?|falx(?: cerebri)?|tentori(?:um|al)|convexity|sphenoid(?:al)? (?:wing|ridge|bone)|"
+    r"olfactory (?:groove|bulb|nerve)|posterior fossa|(?:anterior|middle) cranial fossa|skull(?: base)?|orbits?|dura(?: mater)?|dural|infundibulum|pituitary (?:stalk|gland|fossa)|"
+    r"clivus|mening(?:es)|arachnoid|calvari(?:um|al)|bones?|scalp|frontoparietal|temporoparietal|parietooccipital|frontotemporal|"
+    r"(?:vertebral|basilar|(?:internal )?carotid|(?:anterior|middle|posterior) cerebral|communicating) arter(?:y|ies)|arter(?:y|ies)|veins?|(?:cranial |facial |trigeminal )?nerves?|"
+    r"internal carotid|circle of willis|sylvian fissure|central sulcus|spinal cord|cervicomedullary|foramen magnum|brain surface|septum pellucidum|claustrum|"
+    r"substantia nigra|subthalamic|(?:cerebral )?peduncles?|colliculus|choroid plexus|centrum semiovale|corona radiata|periventricular|subcortical white matter"
 )
 UNKNOWN_STRUCTURE = r"[a-z]+(?:[ -][a-z]+)?[ -](?:gyrus|gyri|cortex|lobule|operculum|sulcus|fissure|nucleus)"
 NOT_A_STRUCTURE = {
@@ -66,94 +69,33 @@ NOT_A_STRUCTURE = {
     "other", "that", "the", "this", "within",
 }
 
-# Diagnoses beside the three classes, including finer ones (adenoma) and grades that no finding holds.
-OTHER_DIAGNOSES = (
-    r"glioblastomas?|astrocytomas?|oligodendrogliomas?|ependymomas?|medulloblastomas?|metastas[ei]s|metastatic|"
-    r"lymphomas?|schwannomas?|(?:pituitary )?(?:macro|micro)?adenomas?|craniopharyngiomas?|abscess(?:es)?|infarct\w*|"
-    r"stroke|aneurysms?|multiple sclerosis|demyelinat\w+|(?:low|high)[- ]grade|(?:who )?grade [ivx1-4]+|malignan\w+|"
-    r"benign|aggressive|neoplastic recurrence|carcinomas?"
-)
+_KIND_OF = r"(?:tumou?rs?|lesions?|mass(?:es)?|class|neoplasms?|growths?)"
 CLASS_WORDS = {
-    "glioma": r"gliomas?",
-    "meningioma": r"meningiomas?",
-    "pituitary": r"pituitary(?: (?:tumou?rs?|lesions?|mass(?:es)?|class|neoplasms?))?",
+    "glioma": rf"gliomas?|glial {_KIND_OF}",
+    "meningioma": rf"meningiomas?|mening(?:eal|othelial) {_KIND_OF}",
+    "pituitary": rf"{_KIND_OF} of the (?:pituitary|hypophysis)(?: gland)?|(?:pituitary|hypophys[ei]al)(?: {_KIND_OF})?",
 }
 
 OTHER_MODALITIES = (
-    r"\bCT\b|computed tomograph\w+|\bPET\b|positron emission|T2(?:[- ]?weighted|\*)?|\bFLAIR\b|\bDWI\b|"
-    r"diffusion[- ]weighted|\bADC\b|ultrasound|x-?rays?|spectroscop\w+|angiogra\w+|perfusion|non[- ]?contrast|"
-    r"unenhanced|without contrast"
+    r"\b(?:CT\b|computed tomograph\w+|PET\b|positron emission|SPECT\b|T2(?:[- ]?weighted|w|\*)?|FLAIR\b|STIR\b|DWI\b|DTI\b|SWI\b|GRE\b|MRA\b|MRS\b|fMRI\b|"
+    r"functional (?:MRI?|imaging|magnetic)|tractograph\w+|diffusion(?:[- ]weighted| is| imaging)?\b|ADC\b|susceptibility|gradient[- ]echo|proton[- ]density|"
+    r"ultraso\w+|x-?rays?|radiograph\w*|scintigra\w+|EEG\b|spectroscop\w+|angiogra\w+|perfusion|(?:non|pre)[- ]?contrast|unenhanced|without (?:contrast|gadolinium)|"
+    r"native (?:CT|T1|images?|scan)|\d(?:\.\d)?[- ]?T(?:esla)?\b|tesla\b|field strength|scanners?\b|slice thickness|echo time|repetition time)"
 )
 OWN_MODALITY = (
-    r"(?:contrast[- ]enhanced|post[- ]?contrast|gadolinium[- ]enhanced)?[ ,]*T1(?:[- ]weighted)?|contrast[- ]enhanced|"
-    r"post[- ]?contrast|gadolinium(?:[- ]enhanced)?|\bMRI?\b|magnetic resonance"
+    r"(?:contrast[- ]enhanced|post[- ]?contrast|gadolinium[- ]enhanced|CE)?[ ,-]*T1(?:[- ]weighted|w|c)?(?:\+C|[- ]Gd)?|contrast[- ]enhanced|"
+    r"post[- ]?(?:contrast|gadolinium)|gadolinium(?:[- ]enhanced)?|\bMRI?\b|magnetic resonance"
 )
 
-# Signs a radiologist would look for; the findings hold none of them, present or absent.
-OBSERVATIONS = (
-    r"mass effect|midline shift|(?:peritumou?ral )?o?edema|ha?emorrhag\w+|necro\w+|calcif\w+|hydrocephalus|herniation|"
-    r"cystic|cysts?|dural tail|restricted diffusion|infiltrat\w+|(?:ring|rim|homogeneous|heterogeneous)[- ]enhanc\w+|"
-    r"enhanc(?:es|ing)\b|hyperintens\w+|hypointens\w+|invasion|invad\w+|compress\w+|vascular\w*|satellite lesions?|"
-    r"well[- ]circumscribed|ill[- ]defined|irregular (?:margins?|borders?)|atrophy"
-)
-COUNTS = (
-    r"(?:two|three|four|five|several|multiple|numerous|many) (?:\w+ )?(?:lesions|masses|tumou?rs|foci)|multifocal|"
-    r"multicentric"
-)
-PATIENT = (
-    r"\d+[- ]year[- ]olds?|\d+[- ]years? (?:old|of age)|aged? (?:of )?\d+|years? old|"
-    r"\b(?:wo)?man\b|\bmale\b|\bfemale\b|\bgentleman\b|\blady\b|\bboy\b|\bgirl\b|\bhe\b|\bshe\b|\bhis\b|\bher\b|"
-    r"history of|medical history|clinical history|present(?:s|ed|ing) with|complain\w+|headaches?|seizures?|"
-    r"symptom\w*|smok(?:er|ing)|famil(?:y|ial)|previous (?:surgery|treatment)|prior (?:surgery|treatment|imaging|scan)"
-)
-ADVICE = (
-    r"biops\w+|surg(?:ery|ical)|resect\w+|radiotherapy|chemotherapy|steroids?|follow[- ]up|"
-    r"treat(?:ment|ed)|medication|referral|neurosurg\w+"
-)
 OVERCONFIDENT = (
-    r"definit(?:ively|ive|ely|e)|certain(?:ly)?\b|confirm(?:s|ed|ing)?|diagnostic of|pathognomonic|undoubtedly|"
-    r"without (?:a )?doubt|no doubt|proven|proves|conclusive(?:ly)?|unequivocal(?:ly)?|clearly|guarantee\w*|"
-    r"classic(?:al)? for|100 ?% (?:sure|confident)"
+    r"definit(?:ively|ive|ely|e)\b|certain(?:ly)?\b|confirm(?:s|ed|ing|ation)?\b|diagnostic of|pathognomonic|undoubted(?:ly)?|"
+    r"(?:without|beyond|no|any)(?: \w+){0,3} (?:doubts?|questions?|dispute)|beyond (?:\w+ )?(?:doubt|question|dispute)|un(?:questionabl|deniabl|mistak(?:e)?abl|ambiguous|equivocal)\w*|"
+    r"in(?:disputabl|controvertibl|contestabl)\w*|irrefutabl\w*|proven|proves?\b|proof|conclusive(?:ly)?|clear(?:ly|[- ]cut)\b|guarantee\w*|obvious(?:ly)?|"
+    r"(?:must|can only|cannot but|could only) be\b|(?:no|without)(?: any)? (?:other|alternative) (?:\w+ )?(?:explanation|diagnosis|possibilit\w+|class|option)|nothing else|"
+    r"(?:has|have|is|was)(?: \w+)? (?:been )?(?:established|ascertained|secured|settled)|overwhelming(?:ly)?|(?:absolute|complete|total|full)(?:ly)? (?:sure|certain\w*|reliab\w+|correct|accurate)|"
+    r"(?:quite|very|entirely|perfectly) (?:sure|certain)|(?:never|always) (?:\w+ )?(?:wrong|errs?|right|correct|mistaken|fails?)|infallibl\w*|flawless\w*|open[- ]and[- ]shut|textbook|"
+    r"classic(?:al)? (?:for|of|case|appearance|example)|(?:un)?erring(?:ly)?|100 ?% (?:sure|confident|certain)|foolproof|evident(?:ly)?\b|(?:am|are|is) (?:fully |quite |very |firmly )?(?:convinced|persuaded|positive)\b|bulletproof|assured|the only (?:\w+ )?(?:label|class|diagnosis|explanation|possibility|reading|option|answer)\b|water-?tight|rules? out\b"
 )
-NORMALITY = (
-    r"no (?:\w+ )?(?:tumou?r|lesion|mass|abnormalit(?:y|ies))\b|unremarkable|\bnormal\b|"
-    r"free of (?:tumou?r|disease)"
-)
-
-# A clause that disclaims does not assert: "mass effect was not assessed" claims no mass effect. "Cannot be excluded" is
-# no disclaimer: it brings up what the findings do not hold.
-_DISCLAIMER = re.compile(
-    r"not (?:been )?(?:assess|evaluat|available|provided|supplied|known|given|determin|stated|include|contain|consider"
-    r"|account)\w*|(?:can|could)(?: ?not|n't) be (?:assess|evaluat|determin|inferr)\w*|not a substitute|"
-    r"no (?:clinical|patient) (?:history|information|details|data)|"
-    r"(?:are|is|were|was) (?:unavailable|unknown|not part)|"
-    r"may (?:move|shift|displace|distort)|no information (?:on|about)", re.I
-)
-_CLAUSE = re.compile(r";|, (?:but|and|however|while|whereas)\b")
-NEGATION = re.compile(
-    r"\b(?:no|not|cannot|can't|without|never|neither|nor|rather than|than|less)\b[\w\s,'-]{0,40}$", re.I
-)
-UNDETERMINED = re.compile(
-    r"not (?:be )?(?:reliably )?(?:determin|assign|establish|given|known|specif)\w*|(?:cannot|could not) be \w+|"
-    r"undetermined|indeterminate|unknown|not reliable|unresolved", re.I
-)
-NOT_FOR_DIAGNOSIS = re.compile(
-    r"not (?:\w+ )?(?:for|to be used for|intended for|meant for|suitable for)\s(?:\w+ ){0,2}diagnos\w+|"
-    r"not a (?:diagnosis|medical device)", re.I
-)
-HEDGE = re.compile(
-    r"uncertain\w*|possibl[ey]|likely|probabl[ey]|may\b|might\b|could\b|estimat\w+|approximate\w*|suggest\w*|"
-    r"candidate|low certainty|tentative\w*|not determinable|cannot|could not|presumed", re.I
-)
-
-
-def disclaimed(text: str, position: int) -> bool:
-    """Whether the clause of the sentence `text` around `position` only says what is not known."""
-    edges = [match.start() for match in _CLAUSE.finditer(text)]
-    first = max((edge for edge in edges if edge < position), default=0)
-    last = min((edge for edge in edges if edge > position), default=len(text))
-    return _DISCLAIMER.search(text[first:last]) is not None
-
 
 def stem(name: str) -> str:
     """A structure's name for comparison: lower case, no side, no punctuation, atlas spelling of synonyms."""
@@ -164,6 +106,11 @@ def stem(name: str) -> str:
     return SYNONYMS.get(words, words)
 
 
+_LOBES = "frontal|parietal|temporal|occipital|insular|limbic"
+_OF_LOBES = re.compile(r"\blob(?:es?|ar)\b|territor", re.I)
+_BARE_LOBE = re.compile(rf"\b(?P<lobe>{_LOBES})\b", re.I)
+
+
 @lru_cache(maxsize=1)
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
     names = set(LOBE_OF) | set(SYNONYMS)
@@ -172,12 +119,13 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
     longest_first = sorted(names, key=len, reverse=True)
     flexible = "|".join(r"[\s,_-]+".join(re.escape(word) for word in name.split()) for name in longest_first)
     flexible = flexible.replace("gyrus", "gyr(?:us|i)")
-    lobes = r"(?:frontal|parietal|temporal|occipital|insular|limbic)[ -](?:lobes?|region)"
+    lobes = rf"(?:{_LOBES})[ -](?:lobes?|region|territory)"
     known = re.compile(rf"\b(?:(?P<atlas>{flexible})|(?P<lobe>{lobes})|(?P<other>{OTHER_ANATOMY}))\b", re.I)
     return known, re.compile(rf"\b(?P<unknown>{UNKNOWN_STRUCTURE})\b", re.I)
 
 
-def structures(text: str) -> list[re.Match[str]]:
+@lru_cache(maxsize=4096)
+def structures(text: str) -> tuple[re.Match[str], ...]:
     """Mentions of brain structures, in order.
 
     The match's `lastgroup` says which: ``atlas`` (a Harvard-Oxford structure, with or without its division),
@@ -186,7 +134,9 @@ def structures(text: str) -> list[re.Match[str]]:
     known, unknown = _patterns()
     found = list(known.finditer(text))
     rest = known.sub(lambda match: "#" * len(match.group()), text)
+    if _OF_LOBES.search(text):
+        found += _BARE_LOBE.finditer(rest)
     for match in unknown.finditer(rest):
         if set(re.split(r"[ -]", match.group().lower())[:-1]) - NOT_A_STRUCTURE:
             found.append(match)
-    return sorted(found, key=lambda match: match.start())
+    return tuple(sorted(found, key=lambda match: match.start()))

@@ -15,7 +15,8 @@ class Report(BaseModel):
     """One written report.
 
     `prompt_sha256` names the request (prompt, model and decoding settings) in the raw store; `seconds` is the
-    writer's time when the report was made, and stays the same when it is replayed; `tokens` counts generated tokens.
+    writer's time when the report was made, and stays the same when it is replayed; `tokens` counts generated tokens and
+    `prompt_tokens` those read, as the server counted them (0 where it did not).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,6 +28,7 @@ class Report(BaseModel):
     text: str
     seconds: float
     tokens: int
+    prompt_tokens: int = 0
 
 
 class RawStore:

@@ -102,10 +102,11 @@ def write_report(findings: Findings, writer: str, *, settings: WriterSettings | 
         store.put(writer, digest, request, response, key)
         response = store.get(writer, digest) or response
     answer = response["answer"]
+    usage = answer.get("usage") or {}
     return Report(
         id=findings.id, writer=writer, model=answer.get("model") or request["model"], prompt_sha256=digest,
         text=_text(writer, answer), seconds=response["seconds"],
-        tokens=int((answer.get("usage") or {}).get("completion_tokens") or 0),
+        tokens=int(usage.get("completion_tokens") or 0), prompt_tokens=int(usage.get("prompt_tokens") or 0),
     )
 
 
@@ -172,7 +173,7 @@ def _ask_service(
             model=request["model"], messages=request["messages"], temperature=request["temperature"],
             max_tokens=request["max_tokens"], extra_body={spec.seed_field: request["seed"]},
         )
-        return answer.model_dump(mode="json")
+        return _shortened(answer.model_dump(mode="json", warnings=False))
     except sdk.AuthenticationError:
         raise WriterNotRun(
             f"writer {writer}: the key in {spec.key_variable} was refused (401); set a valid one."
@@ -209,9 +210,18 @@ def _client(spec: Writer, base_url: str | None, key: str | None, settings: Write
                           max_retries=settings.max_retries)
 
 
+def _shortened(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer with its text cut at `MAX_CHARACTERS`, before it reaches the store."""
+    for choice in answer.get("choices") or ():
+        message = (choice or {}).get("message") or {}
+        if isinstance(message.get("content"), str):
+            message["content"] = message["content"][:MAX_CHARACTERS]
+    return answer
+
+
 def _text(writer: str, answer: dict[str, Any]) -> str:
     choices = answer.get("choices") or [{}]
     text = ((choices[0] or {}).get("message") or {}).get("content")
     if not isinstance(text, str) or not text.strip():
         raise WriterFailed(f"writer {writer}: the answer holds no text.")
-    return text.strip()[:MAX_CHARACTERS]
+    return text.strip()
