@@ -81,14 +81,14 @@ def peers(model: keras.Model, layer: str, images: np.ndarray, classes: np.ndarra
 
     batch = images[..., None]
     makers = {"gradcam": Gradcam(model, clone=False), "gradcampp": GradcamPlusPlus(model, clone=False)}
-    jobs = {"tf-keras-vis gradcam + gradcampp": lambda: [make(score, batch, penultimate_layer=layer) for make in makers.values()]}
+    jobs = {"tf-keras-vis gradcam + gradcampp": lambda: [make(score, batch, penultimate_layer=layer, seek_penultimate_conv_layer=False) for make in makers.values()]}
     scorecam = Scorecam(model, clone=False)
     # It looks the target up in the output of all masked images: one class for the batch.
     target = int(classes[0])
 
     def quiet_scorecam():
         with redirect_stdout(io.StringIO()):  # Keras' progress bar
-            scorecam(lambda output: output[:, target], batch[:1], penultimate_layer=layer, batch_size=CHUNK)
+            scorecam(lambda output: output[:, target], batch[:1], penultimate_layer=layer, seek_penultimate_conv_layer=False, batch_size=CHUNK)
 
     return jobs | {"tf-keras-vis scorecam": quiet_scorecam}
 
