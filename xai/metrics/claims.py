@@ -66,7 +66,7 @@ class Sentence:
 # Full stops that end no sentence: of an abbreviation, or of a number that counts paragraphs.
 _NO_END = re.compile(
     r"(?:\b(?:prob|approx|ca|e\.g|i\.e|vs|cf|no|nos|fig|figs|resp|incl|excl|max|min|est|dr|mr|mrs|ms|st|lat|ant|post|sup|inf|hemi|avg|std|dev|coord|coeff?|vol|diam|"
-    r"pos|seg|cls)|^[ \t]*\d{1,2})\.(?=[ \t]+\S)", re.I | re.M
+    r"pos|seg|cls)|^[ \t]*(?:\d{1,2}|[ivx]{1,4}|[a-z]))\.(?=[ \t]+\S)", re.I | re.M
 )
 
 

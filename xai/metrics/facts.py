@@ -278,6 +278,8 @@ def _invented_claims(sentence: Sentence, known: list[Claim]) -> list[Claim]:
             continue
         if kind in ("advice", "method") and (denied or ADVICE_EXEMPT.search(sentence.text)):
             continue
+        if kind == "advice" and "considered" in sentence.text[slice(*span)] and any(claim.kind == "class" for claim in known):
+            continue  # another class that might be considered is a lesser choice, no advice
         meant = "negation" if denied and kind in ("class", "observation") else kind
         claims.append(sentence.claim(meant, span, (), reason))
     return claims

@@ -94,7 +94,7 @@ OVERCONFIDENT = (
     r"(?:must|can only|cannot but|could only) be\b|(?:no|without)(?: any)? (?:other|alternative) (?:\w+ )?(?:explanation|diagnosis|possibilit\w+|class|option)|nothing else|"
     r"(?:has|have|is|was)(?: \w+)? (?:been )?(?:established|ascertained|secured|settled)|overwhelming(?:ly)?|(?:absolute|complete|total|full)(?:ly)? (?:sure|certain\w*|reliab\w+|correct|accurate)|"
     r"(?:quite|very|entirely|perfectly) (?:sure|certain)|(?:never|always) (?:\w+ )?(?:wrong|errs?|right|correct|mistaken|fails?)|infallibl\w*|flawless\w*|open[- ]and[- ]shut|textbook|"
-    r"classic(?:al)? (?:for|of|case|appearance|example)|(?:un)?erring(?:ly)?|100 ?% (?:sure|confident|certain)|foolproof|evident(?:ly)?\b|(?:am|are|is) (?:fully |quite |very |firmly )?(?:convinced|persuaded|positive)\b|bulletproof|assured|the only (?:\w+ )?(?:label|class|diagnosis|explanation|possibility|reading|option|answer)\b|water-?tight|rules? out\b"
+    r"classic(?:al)? (?:for|of|case|appearance|example)|(?:un)?erring(?:ly)?|100 ?% (?:sure|confident|certain)|foolproof|(?:cannot|can't|could not) be (?:\w+ )?(?:wrong|mistaken|false|doubted|questioned|in doubt)|error-free|faultless|without (?:error|fail|reservation)s?\b|evident(?:ly)?\b|(?:am|are|is) (?:fully |quite |very |firmly )?(?:convinced|persuaded|positive)\b|bulletproof|assured|the only (?:\w+ )?(?:label|class|diagnosis|explanation|possibility|reading|option|answer)\b|water-?tight|rules? out\b"
 )
 
 def stem(name: str) -> str:

@@ -8,8 +8,9 @@ from xai.planted.wordings.first import FIRST
 from xai.planted.wordings.fourth import FOURTH
 from xai.planted.wordings.held_out import HELD_OUT
 from xai.planted.wordings.second import SECOND
+from xai.planted.wordings.sixth import SIXTH
 from xai.planted.wordings.third import THIRD
 
-ADAPTED_TO = (FIRST, SECOND, THIRD, FOURTH, FIFTH)
+ADAPTED_TO = (FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH)
 
 __all__ = ["ADAPTED_TO", "HELD_OUT"]
