@@ -324,6 +324,9 @@ def test_assembly_is_complete_and_leaves_nothing_of_an_earlier_study(study, tmp_
     (source / "chapters").mkdir(parents=True)
     (source / "chapters" / "02_training_vgg19.ipynb").write_text("old")
     assemble(study, BOOK, source)
+    schema = json.loads((source / "findings.schema.json").read_text())
+    assert schema["title"] == "Findings" and {"plane", "prediction", "anatomy"} <= set(schema["required"])
+    assert "{download}`findings.schema.json`" in (source / "api.md").read_text()
     listed = re.findall(r"file: (\S+)", (source / "_toc.yml").read_text()) + ["index"]
     made = {path.relative_to(source).with_suffix("").as_posix() for path in source.rglob("*") if path.suffix in (".md", ".ipynb")}
     assert made == set(listed)

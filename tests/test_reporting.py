@@ -15,6 +15,7 @@ from test_findings import make_findings
 from test_reports import KEY, chat_server, completion
 
 from xai import evaluation, reporting
+from xai.bookchapters import refuse_unsafe
 from xai.paths import LABELS, Study, StudyError
 from xai.profiles import Profile, save_profile
 from xai.reports import read_reports, template_report
@@ -131,6 +132,20 @@ def test_reports_are_shown_escaped_with_their_claims_marked(study):
     assert {mark.get_text() for mark in first.find_all("mark", class_="claim-unsupported")} >= {"glioma", "right"}
     assert second.find("mark", class_="claim-supported") and not second.find("mark", class_="claim-unsupported")
     assert run.reports[1].text.split("\n")[0] in second.get_text()
+
+
+def test_every_link_of_a_report_page_leads_to_a_finding_of_the_same_report(study):
+    run = reporting.report_study(study, _profile(3), "template")
+    page = reporting.reports_as_html(study, run, count=3)
+    refuse_unsafe(page, "page")
+    soup = BeautifulSoup(page, "html.parser")
+    places = [row["id"] for row in soup.find_all("tr", id=True)]
+    assert len(places) == len(set(places))
+    for section in soup.find_all("section", class_="report"):
+        own = {row["id"] for row in section.find_all("tr", id=True)}
+        links = [link["href"].removeprefix("#") for link in section.find_all("a")]
+        assert len(links) > 10 and set(links) == own
+        assert [part.summary.text for part in section.find_all("details")] == ["All findings (JSON)", "Prompt"]
 
 
 def test_the_fact_table_counts_claims(study):

@@ -19,7 +19,7 @@ from xai.metrics.text import check_facts
 from xai.paths import StudyError
 from xai.reports import (
     WRITERS, RawStore, WriterFailed, WriterNotRun, WriterSettings, build_grammar, build_prompt, build_request,
-    escape_text, highlight_claims, read_reports, template_report, write_report, write_reports,
+    escape_text, highlight_claims, read_reports, supporting_findings, template_report, write_report, write_reports,
 )
 from xai.reports.grammar import literals, token_grammar
 
@@ -383,6 +383,15 @@ def test_claims_are_marked_and_the_text_stays_whole():
     assert soup.find_all("mark")[1]["title"] == "side: the findings say left"
     assert soup.find_all("mark")[0]["title"] == "prediction.label"
     assert {tag.name for tag in soup.find_all(True)} == {"div", "mark", "sup"}
+    linked = BeautifulSoup(highlight_claims(text, check_facts(text, findings), anchor="a b"), "html.parser")
+    assert [(link.text, link["href"]) for link in linked.find_all("a")] == [
+        ("Glioma", "#a-b-prediction-label"), ("87.0 %", "#a-b-prediction-probabilities-glioma"),
+    ]
+    table = BeautifulSoup(supporting_findings(check_facts(text, findings), findings, anchor="a b"), "html.parser")
+    assert [(row["id"], *[cell.text for cell in row.find_all("td")]) for row in table.find("tbody").find_all("tr")] == [
+        ("a-b-prediction-label", "prediction.label", "glioma"),
+        ("a-b-prediction-probabilities-glioma", "prediction.probabilities.glioma", "0.8702"),
+    ]
     for sign in soup.find_all("sup"):
         sign.extract()
     assert soup.text == text

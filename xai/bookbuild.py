@@ -21,6 +21,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from xai.bookchapters import TITLES, clean_notebook, find_labels, make_own
+from xai.findings import json_schema
 from xai.paths import Study, StudyError
 from xai.profiles import load_profile
 
@@ -181,6 +182,7 @@ def assemble(study: Study, book: Path, source: Path) -> None:
             for label in find_labels(notebook):
                 places.setdefault(label, []).append(f"chapters/{name}")
             _write(source / "chapters" / f"{name}.ipynb", json.dumps(notebook, indent=1))
+    _write(source / "findings.schema.json", json.dumps(json_schema(), indent=1))
     for table in study.tables.glob("*.csv"):
         _write(source / "_study" / "tables" / table.name, table.read_bytes())
     if case := median_case(study):

@@ -13,7 +13,9 @@ from xai.findings import Findings
 from xai.metrics.facts import check_facts
 from xai.paths import LABELS, Study, StudyError, write_text
 from xai.profiles import Profile
-from xai.reports import Report, WriterSettings, highlight_claims, read_reports, write_reports
+from xai.reports import (
+    Report, WriterSettings, build_prompt, escape_text, highlight_claims, read_reports, supporting_findings, write_reports,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,21 @@ def reported_findings(study: Study, profile: Profile) -> list[Path]:
 
 
 def reports_as_html(study: Study, run: WriterRun, *, count: int) -> str:
-    """The first reports, escaped, each claim underlined as supported or not; or why the writer has none."""
+    """The first reports, escaped, each claim underlined and linked to the finding that supports it; with findings and prompt. Or why there is none."""
     if not run.reports:
         return f'<p class="not-run">{escape(run.status)}</p>'
     parts = []
     for report in run.reports[:count]:
         findings = Findings.load(study.findings(report.id))
-        marked = highlight_claims(report.text, check_facts(report.text, findings))
-        parts.append(f'<section class="report"><p class="report-source">Slice {escape(report.id)}, model {escape(report.model)}</p>{marked}</section>')
+        check, anchor = check_facts(report.text, findings), f"finding-{run.writer}-{report.id}"
+        marked = highlight_claims(report.text, check, anchor=anchor)
+        messages = "\n\n".join(f"{message['role']}: {message['content']}" for message in build_prompt(findings))
+        sources = "".join(
+            f'<details><summary>{title}</summary><pre class="tex2jax_ignore mathjax_ignore" style="white-space:pre-wrap">{escape_text(content)}</pre></details>'
+            for title, content in (("All findings (JSON)", findings.model_dump_json(indent=2)), ("Prompt", messages))
+        )
+        support = supporting_findings(check, findings, anchor=anchor)
+        parts.append(f'<section class="report"><p class="report-source">Slice {escape(report.id)}, model {escape(report.model)}</p>{marked}{support}{sources}</section>')
     return "\n".join(parts)
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 from xai.findings import Findings
 from xai.metrics import clauses
 from xai.metrics import vocabulary as words
 from xai.metrics.claims import Claim, Quantity, Sentence, quantities, sentences
-from xai.metrics.inventions import ADVICE_EXEMPT, INVENTIONS
+from xai.metrics.inventions import ADVICE_EXEMPT, inventions
 from xai.metrics.numeric import number_claims
 
 # Recall asks for the most probable regions only; a report that leaves out the tail is not incomplete.
@@ -272,7 +271,7 @@ def _image_claims(sentence: Sentence, findings: Findings) -> list[Claim]:
 def _invented_claims(sentence: Sentence, known: list[Claim]) -> list[Claim]:
     """What no finding can support: other diagnoses, signs, counts, patients, advice; a disclaimer asserts none of them."""
     claims = []
-    for kind, span, reason in _inventions(sentence.without(known)):
+    for kind, span, reason in inventions(sentence.without(known)):
         denied = clauses.NEGATION.search(sentence.text[: span[0]])
         if clauses.disclaimed(sentence.text, span[0]):
             continue
@@ -283,18 +282,6 @@ def _invented_claims(sentence: Sentence, known: list[Claim]) -> list[Claim]:
         meant = "negation" if denied and kind in ("class", "observation") else kind
         claims.append(sentence.claim(meant, span, (), reason))
     return claims
-
-
-@lru_cache(maxsize=4096)
-def _inventions(text: str) -> tuple[tuple[str, tuple[int, int], str], ...]:
-    """Kind, place and reason of the words of `INVENTIONS` in a sentence; words read as one kind are not read as the next."""
-    found = []
-    for kind, pattern, reason in INVENTIONS:
-        spans = [match.span() for match in pattern.finditer(text)]
-        for first, last in spans:
-            text = text[:first] + "#" * (last - first) + text[last:]
-        found += [(kind, span, reason) for span in spans]
-    return tuple(found)
 
 
 def _certainty_claims(sentence: Sentence, regions: list[Claim], numbers: list[Claim], findings: Findings) -> list[Claim]:

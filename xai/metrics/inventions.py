@@ -6,6 +6,7 @@ Beside lists of words stand word forms: medical terms are built from few endings
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _LESION = (
     r"(?:lesions?|mass(?:es)?|tumou?rs?|foc(?:us|i)|nodul(?:e|es|arity)|deposits?|spots?|abnormalit(?:y|ies)|growths?|implants?|neoplasms?|"
@@ -116,3 +117,15 @@ INVENTIONS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ("method", METHODS, "the findings name no such method"),
     )
 )
+
+
+@lru_cache(maxsize=4096)
+def inventions(text: str) -> tuple[tuple[str, tuple[int, int], str], ...]:
+    """Kind, place and reason of the words of `INVENTIONS` in a sentence; words read as one kind are not read as the next."""
+    found = []
+    for kind, pattern, reason in INVENTIONS:
+        spans = [match.span() for match in pattern.finditer(text)]
+        for first, last in spans:
+            text = text[:first] + "#" * (last - first) + text[last:]
+        found += [(kind, span, reason) for span in spans]
+    return tuple(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import unicodedata
 from typing import Any
 
@@ -25,7 +26,7 @@ def escape_text(text: str) -> str:
     return "".join(kept).translate(_ACTIVE)
 
 
-def highlight_claims(text: str, check: Any) -> str:
+def highlight_claims(text: str, check: Any, *, anchor: str | None = None) -> str:
     """Safe HTML of a report with each claim marked.
 
     Parameters
@@ -34,6 +35,8 @@ def highlight_claims(text: str, check: Any) -> str:
         The report as written.
     check : FactCheck
         ``check_facts(text, findings)`` of the same text.
+    anchor : str, optional
+        The `anchor` of `supporting_findings` on the same page: each supported claim then links to the finding that supports it.
 
     Returns
     -------
@@ -48,13 +51,37 @@ def highlight_claims(text: str, check: Any) -> str:
             f"{claim.kind}: {claim.reason}")
         sign = "" if claim.supported else '<sup aria-label="unsupported">&#10007;</sup>'
         parts.append(escape_text(text[position:claim.start]))
-        parts.append(
-            f'<mark class="{css}" style="background:none;color:inherit;{style}" title="{title}">'
-            f"{escape_text(text[claim.start:claim.end])}</mark>{sign}"
-        )
+        words = escape_text(text[claim.start:claim.end])
+        if anchor is not None and claim.evidence:
+            words = f'<a href="#{_place(anchor, claim.evidence[0])}" style="color:inherit;text-decoration:inherit">{words}</a>'
+        parts.append(f'<mark class="{css}" style="background:none;color:inherit;{style}" title="{title}">{words}</mark>{sign}')
         position = claim.end
     parts.append(escape_text(text[position:]))
     return f'<div class="report tex2jax_ignore mathjax_ignore" style="white-space:pre-wrap">{"".join(parts)}</div>'
+
+
+def supporting_findings(check: Any, findings: Any, *, anchor: str) -> str:
+    """A table of the findings that support claims of a report: path, value, and an id for links. Values are escaped.
+
+    `anchor` must differ between the reports of a page.
+    """
+    content = findings.model_dump(mode="json")
+    paths = dict.fromkeys(claim.evidence[0] for claim in _without_overlap(check.claims) if claim.evidence)
+    rows = "".join(
+        f'<tr id="{_place(anchor, path)}"><td>{html.escape(path)}</td><td>{escape_text(str(_value(content, path)))}</td></tr>' for path in sorted(paths)
+    )
+    return f'<table class="table study"><thead><tr><th>Finding</th><th>Value</th></tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _place(anchor: str, path: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", f"{anchor}-{path}").strip("-").lower()
+
+
+def _value(content: Any, path: str) -> Any:
+    """The value at a path such as ``anatomy.regions[0].name``."""
+    for key in re.findall(r"[^.\[\]]+", path):
+        content = content[int(key)] if isinstance(content, list) else content[key]
+    return content
 
 
 def _without_overlap(claims: tuple[Any, ...]) -> list[Any]:
