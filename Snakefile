@@ -26,9 +26,9 @@ ABLATIONS = [f"{a}-{v}-{seed}" for a, v, seed in runs_of(profile) if (v, seed) !
 
 
 def modules(*names):
-    """Files of xai/ a rule depends on; a folder stands for all its modules. A list: Snakemake drops a generator's first item."""
+    """Files of xai/ a rule depends on; a folder stands for all its modules and word lists. A list: Snakemake drops a generator's first item."""
     paths = [Path("xai") / name for name in names]
-    return [str(file) for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")])]
+    return [str(file) for path in paths for file in (sorted([*path.rglob("*.py"), *path.rglob("*.yml")]) if path.is_dir() else [path.with_suffix(".py")])]
 
 
 def knobs(*sections):

@@ -13,7 +13,7 @@ from conftest import one_sentence, prepare_small
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xai import leakage, training
+from xai import leakage, scores, training
 from xai.data import Dataset, dataset_table
 from xai.leakage import (
     CONDITIONS, company_table, condition_splits, condition_study, evaluation_rows, leakage_gap, leakage_table, prepare_condition, run_leakage,
@@ -171,9 +171,9 @@ def test_training_both_ways(study):
         assert row["dice"] == pytest.approx(np.mean(by_hand))
         assert row["dice_low"] <= row["dice"] <= row["dice_high"] and row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"]
     # A network trained anew, here one whose weights are younger, would be predicted anew.
-    assert training.predicted(targets[0], ARCHITECTURE)
+    assert scores.predicted(targets[0], ARCHITECTURE)
     os.utime(targets[0].weights(ARCHITECTURE))
-    assert not training.predicted(targets[0], ARCHITECTURE)
+    assert not scores.predicted(targets[0], ARCHITECTURE)
     shutil.rmtree(study.root / "leakage")
 
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from tqdm.auto import tqdm
 
-from xai.data.dataset import Dataset, dataset_hash
+from xai.data.dataset import Dataset, Rows, dataset_hash
 from xai.paths import Study, atomic, write_text
 from xai.profiles import Profile
 from xai.saliency import Split, explain, methods_for
@@ -74,19 +74,6 @@ def load_heatmaps(study: Study, architecture: str, methods: Sequence[str], posit
     }
 
 
-class _Rows:
-    """Some rows of an array on disk, read when they are sliced."""
-
-    def __init__(self, array: np.ndarray, rows: np.ndarray) -> None:
-        self.array, self.rows = array, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, part: slice) -> np.ndarray:
-        return self.array[self.rows[part]]
-
-
 def _write_maps(paths: dict[str, Path], methods, images: np.ndarray, rows: np.ndarray, places: np.ndarray, count: int, *, mark: str, bar: tqdm) -> None:
     """Explain `rows` of `images` batch by batch into files of `count` maps, at `places` in them; the rest is NaN.
 
@@ -106,7 +93,7 @@ def _write_maps(paths: dict[str, Path], methods, images: np.ndarray, rows: np.nd
     files = {name: np.lib.format.open_memmap(path, mode="r+") for name, path in partial.items()}
     bar.update(done)
     written = time.monotonic()
-    for part, heatmaps in explain(methods, _Rows(images, rows[done:])):
+    for part, heatmaps in explain(methods, Rows(images, rows[done:])):
         for name, values in heatmaps.items():
             files[name][places[done:][part]] = values
         bar.update(part.stop - part.start)

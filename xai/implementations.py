@@ -1,6 +1,7 @@
 """Grad-CAM++ and Score-CAM as published libraries compute them, from the same network and slices: one name, several maps.
 
-Each entry states what its source does, in the version named; the transcription of tf-keras-vis is tested against the library itself.
+Each entry is the formula as it stands in the source of the version named. That of tf-keras-vis is tested against the library itself; the others
+were read, not run.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from xai.data.dataset import lay_out_beside, read_index
 from xai.metrics.intervals import means_with_intervals
 from xai.paths import LABELS, Study, StudyError
 from xai.profiles import Profile
-from xai.scores import slice_scores
+from xai.scores import learn, slice_scores
 
 CONDITIONS = ("by_patient", "by_slice")
 UNUSED = "unused"  # the split of slices that a condition leaves out
@@ -116,8 +116,6 @@ def run_leakage(study: Study, profile: Profile) -> None:
     StudyError
         The demonstration is off in this profile, or a test patient has no second slice.
     """
-    from xai import training
-
     architecture = _architecture(profile)
     _check_siblings(study, profile)
     for seed in seeds_of(profile):
@@ -125,9 +123,7 @@ def run_leakage(study: Study, profile: Profile) -> None:
             target = prepare_condition(study, profile, condition, seed)
             own = _own_profile(profile, seed)
             print(f"{condition}, seed {seed}", flush=True)
-            training.fit(target, own, architecture)
-            if not training.predicted(target, architecture):
-                training.predict(target, own, architecture)
+            learn(target, own, architecture)
 
 
 def company_table(study: Study, profile: Profile) -> pd.DataFrame:

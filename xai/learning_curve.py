@@ -14,7 +14,7 @@ from xai.data.dataset import Dataset, lay_out_beside, read_index
 from xai.metrics.intervals import means_with_intervals
 from xai.paths import LABELS, Study, StudyError
 from xai.profiles import Profile
-from xai.scores import slice_scores
+from xai.scores import learn, slice_scores
 
 
 def shares_of(profile: Profile) -> list[float]:
@@ -66,15 +66,11 @@ def run_curve(study: Study, profile: Profile) -> None:
     StudyError
         The curve is off in this profile.
     """
-    from xai import training
-
     architecture = _architecture(profile)
     for share in shares_of(profile):
         target, own = prepare_share(study, profile, share)
         print(f"{100 * share:g} % of the training patients", flush=True)
-        training.fit(target, own, architecture)
-        if not training.predicted(target, architecture):
-            training.predict(target, own, architecture)
+        learn(target, own, architecture)
 
 
 def curve_table(study: Study, profile: Profile) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from scipy.special import expit
 from sklearn.covariance import LedoitWolf
 
 from xai.calibration import fit_temperature, tempered
-from xai.data.dataset import Dataset
+from xai.data.dataset import Dataset, Rows
 from xai.data.phantom import make_phantom
 from xai.metrics.classification import expected_calibration_error
 from xai.network_split import compiled_call
@@ -183,7 +183,7 @@ def measure(study: Study, profile: Profile, reader: Reader) -> Ordinary:
     dataset = Dataset(study)
     rows = {split: dataset.balanced_rows(split, count)
             for split, count in (("train", TRAINING_SLICES), ("validation", OTHER_SLICES), ("test", OTHER_SLICES))}  # fmt: skip
-    answers = {split: reader(_Images(dataset.images, some)) for split, some in rows.items()}
+    answers = {split: reader(Rows(dataset.images, some)) for split, some in rows.items()}
     if not all(np.isfinite(answer.features).all() and np.isfinite(answer.logits).all() for answer in answers.values()):
         raise StudyError(f"The network answers with numbers that are not finite, so its training in {study.root} diverged; train it again at a lower rate.")
     temperature = fit_temperature(answers["validation"].logits, dataset.labels(rows["validation"]))
@@ -196,7 +196,7 @@ def measure(study: Study, profile: Profile, reader: Reader) -> Ordinary:
         "tumour": tumour_limit(scores["validation"]["tumour"], free[0]),
         "distance": float(np.quantile(scores["validation"]["distance"], UNLIKE)),
     }
-    drawn = _Images(dataset.masks, rows["train"])
+    drawn = Rows(dataset.masks, rows["train"])
     areas = np.concatenate([drawn[slice(start, start + BATCH)].mean(axis=(1, 2)) for start in range(0, len(drawn), BATCH)])
     facts = _calibration_facts(dataset, rows["test"], answers["test"], temperature) | {
         "largest_area": float(np.quantile(areas, LARGEST)),
@@ -231,19 +231,6 @@ def _calibration_facts(dataset: Dataset, rows: np.ndarray, answers: Answers, tem
         table[[f"prob_{label}" for label in LABELS]] = tempered(answers.logits, value)
         facts[name] = expected_calibration_error(table)
     return facts
-
-
-class _Images:
-    """Some rows of an array on disk, read when they are sliced."""
-
-    def __init__(self, array: np.ndarray, rows: np.ndarray) -> None:
-        self.array, self.rows = array, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, part: slice) -> np.ndarray:
-        return self.array[self.rows[part]]
 
 
 def _load(path: Path, mark: str) -> Ordinary | None:

@@ -1,4 +1,4 @@
-"""How each test slice fares under one trained network: what the leakage, learning-curve and second-head chapters average."""
+"""One more network, trained, and how each test slice fares under it: what the leakage, learning-curve and second-head chapters average."""
 
 from __future__ import annotations
 
@@ -8,6 +8,24 @@ import pandas as pd
 from xai.data.dataset import Dataset
 from xai.metrics.overlap import dice
 from xai.paths import LABELS, Study
+from xai.profiles import Profile
+
+
+def learn(study: Study, profile: Profile, architecture: str, variant: str = "hybrid") -> None:
+    """Train and predict the test split; what is finished is not repeated, what was killed goes on."""
+    from xai import training
+
+    training.fit(study, profile, architecture, variant=variant)
+    if not predicted(study, architecture, variant=variant):
+        training.predict(study, profile, architecture, variant=variant)
+
+
+def predicted(study: Study, architecture: str, *, variant: str = "hybrid") -> bool:
+    """Are there predictions of the weights as they are now, by every head?"""
+    weights = study.weights(architecture, variant).stat().st_mtime_ns
+    made = [study.predictions(architecture, variant)] if variant != "segmentation_only" else []
+    made += [study.test_masks(architecture, variant)] if variant != "classification_only" else []
+    return all(path.exists() and path.stat().st_mtime_ns >= weights for path in made)
 
 
 def slice_scores(study: Study, architecture: str, variant: str = "hybrid", *, made_by: str) -> pd.DataFrame:

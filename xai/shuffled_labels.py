@@ -19,7 +19,7 @@ from xai.metrics.intervals import means_with_intervals
 from xai.metrics.overlap import energy_inside, pointing_game
 from xai.paths import Study, StudyError
 from xai.profiles import Profile
-from xai.scores import slice_scores
+from xai.scores import learn, slice_scores
 
 VARIANTS = ("hybrid", "classification_only")
 LABELS_OF = ("true", "true again", "shuffled")
@@ -55,14 +55,10 @@ def run(study: Study, profile: Profile) -> None:
     StudyError
         The test is off in this profile.
     """
-    from xai import training
-
     architecture = _architecture(profile)
     for variant, labels, target, own in runs(study, profile):
         print(f"{variant.replace('_', ' ')}, labels {labels}", flush=True)
-        training.fit(target, own, architecture, variant=variant)
-        if not training.predicted(target, architecture, variant=variant):
-            training.predict(target, own, architecture, variant=variant)
+        learn(target, own, architecture, variant)
 
 
 def scores(study: Study, profile: Profile) -> pd.DataFrame:

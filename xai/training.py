@@ -226,14 +226,6 @@ def predict(study: Study, profile: Profile, architecture: str, *, variant: str =
     return table
 
 
-def predicted(study: Study, architecture: str, *, variant: str = "hybrid") -> bool:
-    """Are there predictions of the weights as they are now, by every head?"""
-    weights = study.weights(architecture, variant).stat().st_mtime_ns
-    made = [study.predictions(architecture, variant)] if variant != "segmentation_only" else []
-    made += [study.test_masks(architecture, variant)] if variant != "classification_only" else []
-    return all(path.exists() and path.stat().st_mtime_ns >= weights for path in made)
-
-
 def describe(study: Study, profile: Profile, architecture: str, model: keras.Model, *, variant: str = "hybrid") -> dict:
     """Write and return the facts of a network: parameters, layers that feed the decoder, target layer of the heatmaps.
 

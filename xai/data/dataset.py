@@ -175,6 +175,19 @@ def _write_header(handle, shape: tuple[int, ...], dtype) -> None:
     )
 
 
+class Rows:
+    """Some rows of an array on disk, read when they are sliced."""
+
+    def __init__(self, array: np.ndarray, rows: np.ndarray) -> None:
+        self.array, self.rows = array, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        return self.array[self.rows[part]]
+
+
 def read_index(study: Study, *, made_by: str = "01_data") -> pd.DataFrame:
     """The index of a study, all of it text, nothing read as missing."""
     return pd.read_csv(study.need(study.index, made_by), dtype=str, keep_default_na=False)

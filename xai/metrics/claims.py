@@ -82,6 +82,17 @@ def _spans(text: str) -> Iterator[tuple[int, int]]:
             yield match.span()
 
 
+def flag_claims(text: str, findings: Findings) -> tuple[list[Claim], str]:
+    """Quality flags quoted word by word, and the text without them."""
+    claims: list[Claim] = []
+    for index, flag in enumerate(findings.quality_flags):
+        pattern = r"[\s_]+".join(re.escape(word) for word in re.split(r"[\s_]+", flag))
+        for match in re.finditer(pattern, text, re.I):
+            claims.append(Claim("flag", match.group(), *match.span(), True, (f"quality_flags[{index}]",)))
+            text = text[: match.start()] + "#" * len(match.group()) + text[match.end():]
+    return claims, text
+
+
 @dataclass(frozen=True)
 class Quantity:
     """A number of the findings: how it may be written, and which words must stand near it.

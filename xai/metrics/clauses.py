@@ -112,3 +112,10 @@ def is_heading(text: str, rest: str) -> bool:
     return not re.match(r"[-*•]|\d+[.)]", stripped) and not stripped.endswith(".") and _HEADING.match(stripped) is not None and (
         rest.startswith("\n")
     )
+
+
+def says_nothing(text: str, rest: str) -> bool:
+    """Whether a sentence is no statement on the slice: a heading, quoted flags (``#``), a disclaimer, or a limit of the work."""
+    if "#" in text or not re.search(r"[A-Za-z]{2}", text) or is_heading(text, rest) or limits(text):
+        return True
+    return all(disclaims(part) for part in re.split(r";|, (?:but|and)\b", text))

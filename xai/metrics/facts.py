@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from xai.findings import Findings
 from xai.metrics import clauses
 from xai.metrics import vocabulary as words
-from xai.metrics.claims import Claim, Quantity, Sentence, quantities, sentences
+from xai.metrics.claims import Claim, Quantity, Sentence, flag_claims, quantities, sentences
 from xai.metrics.inventions import ADVICE_EXEMPT, inventions
 from xai.metrics.numeric import number_claims
 
@@ -80,7 +80,7 @@ def check_facts(text: str, findings: Findings) -> FactCheck:
     sentence in which it recognises nothing, and which does not speak of the limits of the work, is one unsupported claim
     of kind ``statement``. How far this can be trusted is measured by `xai.planted`.
     """
-    claims, text_left = _flag_claims(text, findings)
+    claims, text_left = flag_claims(text, findings)
     known = quantities(findings)
     for sentence in sentences(text_left):
         found = _sentence_claims(sentence, known, findings)
@@ -98,17 +98,6 @@ def check_facts(text: str, findings: Findings) -> FactCheck:
         numeric_errors=sum(claim.kind == "number" for claim in wrong),
         missing=missing,
     )
-
-
-def _flag_claims(text: str, findings: Findings) -> tuple[list[Claim], str]:
-    """Quality flags quoted word by word, and the text without them."""
-    claims: list[Claim] = []
-    for index, flag in enumerate(findings.quality_flags):
-        pattern = r"[\s_]+".join(re.escape(word) for word in re.split(r"[\s_]+", flag))
-        for match in re.finditer(pattern, text, re.I):
-            claims.append(Claim("flag", match.group(), *match.span(), True, (f"quality_flags[{index}]",)))
-            text = text[: match.start()] + "#" * len(match.group()) + text[match.end():]
-    return claims, text
 
 
 def _sentence_claims(sentence: Sentence, known: list[Quantity], findings: Findings) -> list[Claim]:
@@ -131,11 +120,7 @@ def _sentence_claims(sentence: Sentence, known: list[Quantity], findings: Findin
 def _bare_statement(sentence: Sentence, rest: str) -> list[Claim]:
     """A sentence without any claim says something that is not in the findings, unless it speaks of its own limits."""
     text = sentence.text
-    words_only = re.sub(r"#+", "", text)
-    if not re.search(r"[A-Za-z]{2}", words_only) or "#" in text or clauses.is_heading(text, rest):
-        return []
-    parts = re.split(r";|, (?:but|and)\b", text)
-    if clauses.limits(text) or all(clauses.disclaims(part) for part in parts):
+    if clauses.says_nothing(text, rest):
         return []
     first = len(text) - len(text.lstrip(" \t-*•\n"))
     return [sentence.claim("statement", (first, len(text.rstrip())), (), "nothing in the findings says so")]

@@ -1,16 +1,29 @@
-"""Ways of writing reports: those that the fact checker was adapted to, and one that it was not.
+"""Ways of writing reports: those that the fact checker was adapted to, and one that it was not; each a YAML file beside this one.
 
 A set that was run once and read is spent: what the checker missed on it was mended, so it can only show what is broken again.
 """
 
-from xai.planted.wordings.fifth import FIFTH
-from xai.planted.wordings.first import FIRST
-from xai.planted.wordings.fourth import FOURTH
-from xai.planted.wordings.held_out import HELD_OUT
-from xai.planted.wordings.second import SECOND
-from xai.planted.wordings.sixth import SIXTH
-from xai.planted.wordings.third import THIRD
+from pathlib import Path
+from typing import Any
 
-ADAPTED_TO = (FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH)
+import yaml
+
+from xai.planted.wording import Wording
+
+
+def _read(name: str) -> Wording:
+    text = Path(__file__).with_name(f"{name}.yml").read_text(encoding="utf-8")
+    return Wording(**_frozen(yaml.safe_load(text)))
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples, at any depth."""
+    if isinstance(value, dict):
+        return {key: _frozen(entry) for key, entry in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+ADAPTED_TO = tuple(_read(name) for name in ("first", "second", "third", "fourth", "fifth", "sixth"))
+HELD_OUT = _read("held_out")
 
 __all__ = ["ADAPTED_TO", "HELD_OUT"]
