@@ -145,7 +145,7 @@ def test_every_link_of_a_report_page_leads_to_a_finding_of_the_same_report(study
         own = {row["id"] for row in section.find_all("tr", id=True)}
         links = [link["href"].removeprefix("#") for link in section.find_all("a")]
         assert len(links) > 10 and set(links) == own
-        assert [part.summary.text for part in section.find_all("details")] == ["All findings (JSON)", "Prompt"]
+        assert [part.summary.text for part in section.find_all("details")] == ["Findings behind the claims", "All findings (JSON)", "Prompt"]
 
 
 def test_the_fact_table_counts_claims(study):

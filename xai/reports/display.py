@@ -61,20 +61,28 @@ def highlight_claims(text: str, check: Any, *, anchor: str | None = None) -> str
 
 
 def supporting_findings(check: Any, findings: Any, *, anchor: str) -> str:
-    """A table of the findings that support claims of a report: path, value, and an id for links. Values are escaped.
+    """A folded table of the findings that support claims of a report: path, value, and an id for links, which unfold it. Values are escaped.
 
     `anchor` must differ between the reports of a page.
     """
     content = findings.model_dump(mode="json")
     paths = dict.fromkeys(claim.evidence[0] for claim in _without_overlap(check.claims) if claim.evidence)
     rows = "".join(
-        f'<tr id="{_place(anchor, path)}"><td>{html.escape(path)}</td><td>{escape_text(str(_value(content, path)))}</td></tr>' for path in sorted(paths)
+        f'<tr id="{_place(anchor, path)}"><td>{html.escape(path)}</td><td>{escape_text(_shown(_value(content, path)))}</td></tr>' for path in sorted(paths)
     )
-    return f'<table class="table study"><thead><tr><th>Finding</th><th>Value</th></tr></thead><tbody>{rows}</tbody></table>'
+    table = f'<table class="table study"><thead><tr><th>Finding</th><th>Value</th></tr></thead><tbody>{rows}</tbody></table>'
+    return f"<details><summary>Findings behind the claims</summary>{table}</details>"
 
 
 def _place(anchor: str, path: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", f"{anchor}-{path}").strip("-").lower()
+
+
+def _shown(value: Any) -> str:
+    """Four digits are enough to read; the whole number stands in the JSON."""
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _value(content: Any, path: str) -> Any:
