@@ -19,8 +19,6 @@ from PIL import Image
 
 from xai.plotting.base import HEAT
 
-LEVELS = 255
-
 
 @dataclass(frozen=True)
 class InteractiveFigure:
@@ -76,18 +74,9 @@ def as_text(values: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(values, np.uint8).tobytes()).decode()
 
 
-def quantised(heatmap: np.ndarray) -> np.ndarray:
-    """A heatmap in 256 levels, uint8 of the same shape: 0 for its minimum alone, 255 for its maximum.
-
-    That the minimum keeps a level of its own matters: `xai.masks.threshold` never takes a plateau at the bottom for tumour.
-    A map without contrast becomes 0.
-    """
-    heatmap = np.asarray(heatmap, np.float64)
-    low, span = heatmap.min(), np.ptp(heatmap)
-    if not span > 0:
-        return np.zeros(heatmap.shape, np.uint8)
-    levels = 1 + np.rint((heatmap - low) / span * (LEVELS - 1))
-    return np.where(heatmap > low, levels, 0).astype(np.uint8)
+def halves_as_text(values: np.ndarray) -> str:
+    """A float16 array as base64 of its little-endian bytes, rows first: a study's heatmaps exactly as they are stored."""
+    return base64.b64encode(np.ascontiguousarray(values, "<f2").tobytes()).decode()
 
 
 def heat_colours() -> np.ndarray:

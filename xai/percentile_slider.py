@@ -11,7 +11,8 @@ import pandas as pd
 
 from xai import plots
 from xai.data.dataset import Dataset
-from xai.interactive import InteractiveFigure, as_text, heat_colours, quantised
+from xai.explaining import load_heatmaps
+from xai.interactive import InteractiveFigure, as_text, halves_as_text, heat_colours
 from xai.masks import refine, threshold
 from xai.metrics.overlap import dice
 from xai.paths import Study
@@ -34,7 +35,7 @@ def percentile_slider(study: Study, profile: Profile, rules: pd.DataFrame) -> In
     Returns
     -------
     InteractiveFigure
-        Its data hold, for each slice, image, drawn tumour and heatmaps in 256 levels (base64, S x S bytes each).
+        Its data hold, for each slice, image and drawn tumour (base64, S x S bytes each) and heatmaps as the study stores them (twice as many).
     """
     dataset = Dataset(study)
     positions = cases_to_show(study, profile)
@@ -42,7 +43,7 @@ def percentile_slider(study: Study, profile: Profile, rules: pd.DataFrame) -> In
     images, truths = np.asarray(dataset.images[rows]), np.asarray(dataset.masks[rows])
     architecture = rules.loc[rules["dice"].idxmax(), "architecture"]
     own = rules[rules["architecture"] == architecture].sort_values("dice", ascending=False, kind="stable")
-    heatmaps = {method: _levels(study, architecture, method, positions) for method in own["method"]}
+    heatmaps = load_heatmaps(study, architecture, list(own["method"]), positions)
     index = dataset.index.iloc[rows]
     names = [f"{label}, {plane}, slice {name}" for label, plane, name in zip(index["label"], index["plane"], index["id"])]
     data = {
@@ -50,7 +51,7 @@ def percentile_slider(study: Study, profile: Profile, rules: pd.DataFrame) -> In
         "lowest": profile.masks.lowest_percentile, "highest": profile.masks.highest_percentile, "step": STEP,
         "methods": [{"key": choice.method, "name": NAMES.get(choice.method, choice.method), "percentile": int(choice.percentile)} for choice in own.itertuples()],
         "slices": [
-            {"name": name, "image": as_text(image), "truth": as_text(truth), "heat": {method: as_text(maps[number]) for method, maps in heatmaps.items()}}
+            {"name": name, "image": as_text(image), "truth": as_text(truth), "heat": {method: halves_as_text(maps[number]) for method, maps in heatmaps.items()}}
             for number, (name, image, truth) in enumerate(zip(names, images, truths))
         ],
         "colours": as_text(heat_colours()),
@@ -63,12 +64,5 @@ def percentile_slider(study: Study, profile: Profile, rules: pd.DataFrame) -> In
         kind="percentile", picture=plots.plot_percentile_examples(images, truths, steps, scores, list(index["label"])), data=data,
         alt=f"{len(rows)} test slices, each with the mask of its {NAMES.get(first, first)} heatmap at {len(levels)} percentiles, the drawn tumour and the Dice.",
         caption=f"One test slice for each class, heatmaps of {data['network']}: the mask (amber) against the drawn tumour (blue) as the percentile moves. "
-        "Heatmaps are stored in 256 levels, so a Dice may differ from the tables' in the third digit. Choosing a percentile here, with the "
-        "truth in view, is what the oracle does.",
+        "Choosing a percentile here, with the truth in view, is what the oracle does.",
     )  # fmt: skip
-
-
-def _levels(study: Study, architecture: str, method: str, positions: np.ndarray) -> np.ndarray:
-    """Heatmaps of some test slices in 256 levels, uint8 (n, S, S)."""
-    maps = np.load(study.need(study.heatmaps(architecture, method), f"03_saliency of {architecture}"), mmap_mode="r")[positions]
-    return np.stack([quantised(heatmap) for heatmap in maps])

@@ -8,12 +8,26 @@ const percentile = (() => {
     return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   }
 
+  /** Base64 of little-endian half-precision numbers (IEEE 754) -> Float32Array. */
+  function decodeHalves(text) {
+    const bytes = decode(text);
+    const values = new Float32Array(bytes.length / 2);
+    for (let place = 0; place < values.length; place++) {
+      const bits = bytes[2 * place] | (bytes[2 * place + 1] << 8);
+      const exponent = (bits >> 10) & 31;
+      const fraction = bits & 1023;
+      const size = exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24;
+      values[place] = bits & 0x8000 ? -size : size;
+    }
+    return values;
+  }
+
   /** Value at a percentile, linear between neighbours as numpy.percentile has it. */
   function valueAt(sorted, level) {
     const position = ((sorted.length - 1) * level) / 100;
     const below = Math.floor(position);
     const above = Math.min(below + 1, sorted.length - 1);
-    return sorted[below] + (sorted[above] - sorted[below]) * (position - below);
+    return Math.fround(sorted[below] + (sorted[above] - sorted[below]) * (position - below));
   }
 
   /** Pixels at or above a percentile of their own map, never its minimum. */
@@ -140,10 +154,10 @@ const percentile = (() => {
   }
 
   function sort(heat) {
-    return Uint8Array.from(heat).sort();
+    return Float32Array.from(heat).sort();
   }
 
-  return { decode, threshold, refine, score, sort, inside };
+  return { decode, decodeHalves, threshold, refine, score, sort, inside };
 })();
 
 const percentileSlider = (() => {
@@ -195,9 +209,10 @@ const percentileSlider = (() => {
     const pixels = small.getContext("2d").createImageData(size, size);
     for (let place = 0; place < size * size; place++) {
       const value = view.heat[place];
-      const share = withHeat ? Math.min(value / 127.5, 1) : 0;
+      const share = withHeat ? Math.min(2 * value, 1) : 0;
+      const colour = 3 * Math.round(255 * value);
       for (let channel = 0; channel < 3; channel++)
-        pixels.data[4 * place + channel] = share * colours[3 * value + channel] + (1 - share) * view.image[place];
+        pixels.data[4 * place + channel] = share * colours[colour + channel] + (1 - share) * view.image[place];
       pixels.data[4 * place + 3] = 255;
     }
     small.getContext("2d").putImageData(pixels, 0, 0);
@@ -247,7 +262,7 @@ const percentileSlider = (() => {
     function take() {
       const slice = data.slices[slices.value];
       const method = data.methods[methods.value];
-      const map = percentile.decode(slice.heat[method.key]);
+      const map = percentile.decodeHalves(slice.heat[method.key]);
       view = { name: slice.name, method: method, image: percentile.decode(slice.image), truth: percentile.decode(slice.truth), heat: map, sorted: percentile.sort(map) };
       back.textContent = `To the percentile chosen on validation: ${method.percentile}`;
       move();
