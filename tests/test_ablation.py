@@ -116,32 +116,39 @@ def test_no_ablation_is_empty_tables(study):
     assert ablation.ablation_table(scores, none).empty and ablation.gap_table(scores, none).empty
 
 
-def test_cam_overlap_is_that_of_the_percentile_best_on_validation(study):
-    from xai.masks import refine, threshold
+@pytest.mark.parametrize("method", ablation.METHODS)
+def test_cam_overlap_is_that_of_the_rule_and_step_best_on_validation(study, method):
     from xai.saliency import Split, explain, methods_for
+    from xai.thresholding import LABEL_FREE, STEPS, masks_of, outlined, percentile_curve
     from xai.training import build
 
-    model = build(PROFILE, "vgg16", "classification_only")
+    profile = PROFILE.model_copy(update={"masks": PROFILE.masks.model_copy(update={"lowest_percentile": 90, "step": 5})})
+    model = build(profile, "vgg16", "classification_only")
     weights = study.weights("vgg16", "classification_only")
     weights.parent.mkdir(parents=True)
     model.save_weights(weights)
-    table = ablation.cam_overlap(study, PROFILE, "vgg16", "classification_only")
+    table = ablation.cam_overlap(study, profile, "vgg16", "classification_only")
     dataset = Dataset(study)
     rows = {"validation": dataset.balanced_rows("validation", 3), "test": dataset.balanced_rows("test", 7)}
     assert list(table["id"]) == list(dataset.index["id"].iloc[rows["test"]])
-    methods = methods_for(Split(model, minimum_grid=2), ["gradcampp"])
-    maps = {part: np.concatenate([m["gradcampp"] for _, m in explain(methods, dataset.images[where])]) for part, where in rows.items()}
-    truth = {part: np.asarray(dataset.masks[where]) for part, where in rows.items()}
+    methods = methods_for(Split(model, minimum_grid=2), [method])
+    maps = {part: np.concatenate([m[method] for _, m in explain(methods, dataset.images[where])]) for part, where in rows.items()}
+    truth, images = ({part: np.asarray(array[where]) for part, where in rows.items()} for array in (dataset.masks, dataset.images))
+    curve = percentile_curve(maps["validation"], truth["validation"], profile)
+    assert list(curve) == [90, 95]
 
-    def masks(part, percentile):
-        return refine(threshold(maps[part], percentile), maps[part], opening_radius=1)
+    def scores(part, rule, step):
+        masks = masks_of(rule, maps[part], images[part], profile, chosen=max(curve, key=curve.get))
+        return dice(outlined(step, masks, maps[part], images[part]), truth[part])
 
-    best = max((70, 80, 90), key=lambda p: dice(masks("validation", p), truth["validation"]).mean())
-    assert table["gradcampp_dice"].to_numpy() == pytest.approx(dice(masks("test", best), truth["test"]), abs=1e-6)
-    assert table["gradcampp_pointing"].to_numpy() == pytest.approx(pointing_game(maps["test"], truth["test"]))
+    rule = max(LABEL_FREE, key=lambda rule: scores("validation", rule, "none").mean())
+    step = max(STEPS, key=lambda step: scores("validation", rule, step).mean())
+    assert rule == "otsu", "with high percentiles alone to choose from, another rule is best"
+    assert table[f"{method}_dice"].to_numpy() == pytest.approx(scores("test", rule, step), abs=1e-6)
+    assert table[f"{method}_pointing"].to_numpy() == pytest.approx(pointing_game(maps["test"], truth["test"]))
     stamp = (weights.parent / "cam_overlap.csv").stat().st_mtime_ns
-    ablation.cam_overlap(study, PROFILE, "vgg16", "classification_only")
+    ablation.cam_overlap(study, profile, "vgg16", "classification_only")
     assert (weights.parent / "cam_overlap.csv").stat().st_mtime_ns == stamp
-    other = PROFILE.model_copy(update={"masks": PROFILE.masks.model_copy(update={"lowest_percentile": 90})})
-    assert ablation.cam_overlap(study, other, "vgg16", "classification_only")["gradcampp_dice"].to_numpy() == pytest.approx(
-        dice(masks("test", 90), truth["test"]), abs=1e-6), "another knob is another result"
+    other = profile.model_copy(update={"masks": profile.masks.model_copy(update={"opening_radius": 0})})
+    ablation.cam_overlap(study, other, "vgg16", "classification_only")
+    assert (weights.parent / "cam_overlap.csv").stat().st_mtime_ns != stamp, "another knob is another result"

@@ -50,7 +50,8 @@ def repeat(study: Study, profile: Profile, seed: int | None) -> tuple[Study, Pro
 def cam_overlap(study: Study, profile: Profile, architecture: str, variant: str) -> pd.DataFrame:
     """How well heatmaps of one trained network outline the tumours of the explained test slices; kept beside its weights.
 
-    Each method's percentile is the one with the best mean Dice on the explained validation slices.
+    Each method's threshold rule and the step that follows the image are those with the best mean Dice on the explained validation slices, as
+    in chapter 4.
 
     Returns
     -------
@@ -62,9 +63,8 @@ def cam_overlap(study: Study, profile: Profile, architecture: str, variant: str)
     mark, state = _fingerprint(study, profile, weights), path.with_suffix(".state")
     if path.exists() and state.exists() and state.read_text() == mark:
         return pd.read_csv(path, dtype={"id": str, "patient": str}, keep_default_na=False)
-    from xai.masks import refine, threshold
     from xai.saliency import Split, methods_for
-    from xai.thresholding import percentiles
+    from xai.thresholding import choose_rule, masks_of, outlined, percentile_curve
     from xai.training import load
 
     dataset = Dataset(study)
@@ -72,17 +72,16 @@ def cam_overlap(study: Study, profile: Profile, architecture: str, variant: str)
     methods = methods_for(split, METHODS)
     validation = dataset.balanced_rows("validation", profile.saliency.validation_slices)
     test = dataset.balanced_rows("test", profile.saliency.test_slices)
-    truths = {name: np.asarray(dataset.masks[rows]) for name, rows in (("validation", validation), ("test", test))}
+    images, truths = ({"validation": array[validation], "test": array[test]} for array in (dataset.images, dataset.masks))
     maps = {name: _heatmaps(methods, dataset, rows) for name, rows in (("validation", validation), ("test", test))}
     table = dataset.index.loc[test, ["id", "patient"]].reset_index(drop=True)
     for method in METHODS:
-        def masks(part: str, percentile: float) -> np.ndarray:
-            return refine(threshold(maps[part][method], percentile), maps[part][method], opening_radius=profile.masks.opening_radius)
-
-        candidates = percentiles(profile)
-        scores = [overlap.dice(masks("validation", p), truths["validation"]).mean() for p in candidates]
-        chosen = float(candidates[int(np.argmax(scores))])
-        table[f"{method}_dice"] = overlap.dice(masks("test", chosen), truths["test"])
+        curve = percentile_curve(maps["validation"][method], truths["validation"], profile)
+        best = max(curve, key=curve.get)
+        choice = choose_rule(maps["validation"][method], images["validation"], truths["validation"], profile, percentile=best)
+        masks = masks_of(choice["rule"], maps["test"][method], images["test"], profile, chosen=best)
+        masks = outlined(choice["outline"], masks, maps["test"][method], images["test"])
+        table[f"{method}_dice"] = overlap.dice(masks, truths["test"])
         table[f"{method}_pointing"] = overlap.pointing_game(maps["test"][method], truths["test"])
     with atomic(path) as temporary:
         table.to_csv(temporary, index=False)
@@ -156,7 +155,8 @@ def _fingerprint(study: Study, profile: Profile, weights: Path) -> str:
     """SHA-256 of what decides the scores: weights, slices, parameters, and the code of heatmaps, masks and measures."""
     saliency = profile.saliency.model_dump(include={"minimum_grid", "test_slices", "validation_slices"})
     knobs = json.dumps([saliency, profile.masks.model_dump()], sort_keys=True)
-    code = [(Path(__file__).parent / name).read_bytes() for name in ("saliency.py", "network_split.py", "masks.py", "models.py", "metrics/overlap.py")]
+    modules = ("saliency.py", "network_split.py", "masks.py", "outlines.py", "thresholding.py", "models.py", "metrics/overlap.py")
+    code = [(Path(__file__).parent / name).read_bytes() for name in modules]
     return hashlib.sha256(b"\0".join([weights.read_bytes(), dataset_hash(study).encode(), knobs.encode(), *code])).hexdigest()
 
 

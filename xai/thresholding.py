@@ -42,12 +42,14 @@ def validation_curves(study: Study, profile: Profile) -> pd.DataFrame:
     truth = np.asarray(dataset.masks[dataset.balanced_rows("validation", profile.saliency.validation_slices)])
     records = []
     for architecture, method in _pairs(profile):
-        maps = _validation_maps(study, architecture, method)
-        for percentile in percentiles(profile):
-            masks = _clean(threshold(maps, percentile), maps, profile)
-            dice = float(scores.dice(masks, truth).mean())
-            records.append({"architecture": architecture, "method": method, "percentile": int(percentile), "dice": dice})
+        curve = percentile_curve(_validation_maps(study, architecture, method), truth, profile)
+        records += [{"architecture": architecture, "method": method, "percentile": level, "dice": dice} for level, dice in curve.items()]
     return pd.DataFrame(records)
+
+
+def percentile_curve(heatmaps: np.ndarray, truth: np.ndarray, profile: Profile) -> dict[int, float]:
+    """Mean Dice of the cleaned masks of heatmaps (N, S, S) against `truth`, by candidate percentile."""
+    return {int(level): float(scores.dice(_clean(threshold(heatmaps, level), heatmaps, profile), truth).mean()) for level in percentiles(profile)}
 
 
 def cut_of(
@@ -94,15 +96,18 @@ def choose_rules(study: Study, profile: Profile, curves: pd.DataFrame) -> pd.Dat
     records = []
     for architecture, method in tqdm(list(_pairs(profile)), desc="choosing on validation", unit="method"):
         part = curves[(curves["architecture"] == architecture) & (curves["method"] == method)]
-        chosen = int(part.loc[part["dice"].idxmax(), "percentile"])
-        maps = _validation_maps(study, architecture, method)
-        masks = {rule: masks_of(rule, maps, images, profile, chosen=chosen) for rule in LABEL_FREE}
-        dice = {rule: float(scores.dice(made, truth).mean()) for rule, made in masks.items()}
-        rule = max(dice, key=dice.get)
-        followed = {step: float(scores.dice(outlined(step, masks[rule], maps, images), truth).mean()) for step in STEPS}
-        records.append({"architecture": architecture, "method": method, "percentile": chosen, "rule": rule,
-                        "outline": max(followed, key=followed.get), "dice": max(followed.values()), **dice, **followed})  # fmt: skip
+        maps, percentile = _validation_maps(study, architecture, method), int(part.loc[part["dice"].idxmax(), "percentile"])
+        records.append({"architecture": architecture, "method": method, **choose_rule(maps, images, truth, profile, percentile=percentile)})
     return pd.DataFrame(records)
+
+
+def choose_rule(heatmaps: np.ndarray, images: np.ndarray, truth: np.ndarray, profile: Profile, *, percentile: int) -> dict:
+    """The choice of `choose_rules` for the heatmaps (N, S, S) of one network and method on validation slices, whose best percentile is known."""
+    masks = {rule: masks_of(rule, heatmaps, images, profile, chosen=percentile) for rule in LABEL_FREE}
+    dice = {rule: float(scores.dice(made, truth).mean()) for rule, made in masks.items()}
+    rule = max(dice, key=dice.get)
+    followed = {step: float(scores.dice(outlined(step, masks[rule], heatmaps, images), truth).mean()) for step in STEPS}
+    return {"percentile": percentile, "rule": rule, "outline": max(followed, key=followed.get), "dice": max(followed.values()), **dice, **followed}
 
 
 def choices_in_short(rules: pd.DataFrame, options: Sequence[str], column: str) -> pd.DataFrame:
