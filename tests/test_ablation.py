@@ -57,6 +57,14 @@ def test_runs_are_every_variant_with_every_seed():
     assert ablation.runs_of(PROFILE) == [("vgg16", variant, seed) for variant in VARIANTS for seed in (5, 6)]
 
 
+def test_fewer_variants_are_fewer_runs_and_gaps(scores):
+    few = PROFILE.model_copy(update={"training": PROFILE.training.model_copy(update={"ablation_variants": ("classification_only", "hybrid")})})
+    assert ablation.runs_of(few) == [("vgg16", variant, seed) for variant in ("hybrid", "classification_only") for seed in (5, 6)]
+    part = scores[scores["variant"].isin(few.training.ablation_variants)]
+    assert set(ablation.gap_table(part, few)["against"]) == {"classification_only"}
+    assert list(ablation.ablation_table(part, few)["variant"]) == ["hybrid", "classification_only"]
+
+
 def test_a_repeat_shares_the_arrays_and_has_its_own_seed(study):
     same, profile = ablation.repeat(study, PROFILE, None)
     assert same is study and profile is PROFILE and ablation.repeat(study, PROFILE, 5)[0] is study

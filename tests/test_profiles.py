@@ -80,6 +80,8 @@ MISTAKES = {
     "architecture twice": ("training: {architectures: [vgg16, vgg16]}", ["`training.architectures`", "only once"]),
     "rate of an unknown architecture": ("training: {learning_rates: {vgg: 0.1}}", ["training.learning_rates.vgg", "'vgg'"]),
     "ablation not trained": ("training: {architectures: [vgg16], ablation: [vgg19]}", ["`training.ablation`", "vgg19"]),
+    "ablation of the hybrid alone": ("training: {ablation_variants: [hybrid]}", ["`training.ablation_variants`", "at least one other"]),
+    "ablation without the hybrid": ("training: {ablation_variants: [two_heads, classification_only]}", ["`training.ablation_variants`", "the hybrid"]),
     "image too small": ("data: {image_size: 64}", ["xception", "`data.image_size`", "at least 71", "found 64"]),
     "image too small for all": ("{data: {image_size: 16}, training: {architectures: [vgg16]}}", ["`data.image_size`", "32", "found 16"]),
     "not a mapping": ("- seed", ["own.yaml", "list", "data:"]),

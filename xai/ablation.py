@@ -29,10 +29,11 @@ def seeds_of(profile: Profile) -> list[int]:
 
 
 def runs_of(profile: Profile) -> list[tuple[str, str, int]]:
-    """(architecture, variant, seed) of every training of the ablation; with the first seed and both heads it is the study's own."""
+    """(architecture, variant, seed) of every training of the ablation; the hybrid with the first seed is the study's own."""
+    training = profile.training
+    variants = [variant for variant in VARIANTS if variant in training.ablation_variants]
     return [
-        (architecture, variant, seed)
-        for architecture in profile.training.ablation for variant in VARIANTS for seed in seeds_of(profile)
+        (architecture, variant, seed) for architecture in training.ablation for variant in variants for seed in seeds_of(profile)
     ]  # fmt: skip
 
 
@@ -142,7 +143,7 @@ def gap_table(scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     for architecture, part in scores.groupby("architecture", sort=False):
         means = part.groupby(["id", "patient", "variant"])[list(MEASURES)].mean().unstack("variant")
         for measure in MEASURES:
-            for against in VARIANTS[1:]:
+            for against in (variant for variant in VARIANTS[1:] if variant in means[measure]):
                 pair = means[measure][["hybrid", against]].dropna()
                 if len(pair):
                     record = {"architecture": architecture, "measure": measure, "against": against,

@@ -8,13 +8,14 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from xai.paths import METHODS, StudyError, write_text
+from xai.paths import METHODS, VARIANTS, StudyError, write_text
 
 Architecture = Literal[
     "vgg16", "vgg19", "resnet50", "resnet50v2", "xception",
     "inceptionv3", "densenet121", "efficientnetb0", "inceptionresnetv2",
 ]  # fmt: skip
 NINE: tuple[str, ...] = Architecture.__args__
+Variant = Literal["hybrid", "two_heads", "classification_only", "segmentation_only"]
 SMALLEST_INPUT = {"xception": 71, "inceptionv3": 75, "inceptionresnetv2": 75}  # of keras.applications; the rest take 32
 
 
@@ -102,6 +103,7 @@ class Training(Section):
     curve: Curve = Curve()
     shuffled: Architecture | None = Field(None, description="which network is also trained on shuffled labels; null: none")
     ablation: tuple[Architecture, ...] = ()
+    ablation_variants: tuple[Variant, ...] = Field(VARIANTS, description="what is compared; the hybrid is always among them")
     ablation_seeds: int = Field(1, ge=1, le=20, description="how often each variant of the ablation is trained")
 
     @field_validator("architectures")
@@ -109,6 +111,13 @@ class Training(Section):
     def _some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value or len(set(value)) != len(value):
             raise ValueError("`training.architectures` must name at least one architecture, and each only once")
+        return value
+
+    @field_validator("ablation_variants")
+    @classmethod
+    def _with_the_hybrid(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "hybrid" not in value or len(value) < 2 or len(set(value)) != len(value):
+            raise ValueError("`training.ablation_variants` must name the hybrid and at least one other variant, and each only once")
         return value
 
 
