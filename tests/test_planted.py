@@ -5,11 +5,11 @@ import pytest
 from test_findings import make_findings
 
 from xai.metrics.facts import check_facts
-from xai.planted import ADAPTED_TO, HELD_OUT, INVENTED, KINDS, REPLACED, alter, clean_report, counterfactuals, detected, plant, run_benchmark
+from xai.planted import ADAPTED_TO, HELD_OUT, INDEPENDENT, INVENTED, KINDS, REPLACED, alter, clean_report, counterfactuals, detected, plant, run_benchmark
 from xai.planted.writing import in_words
 from xai.reports import template_report
 
-SETS = (*ADAPTED_TO, HELD_OUT)
+SETS = (*ADAPTED_TO, HELD_OUT, INDEPENDENT)
 
 
 @pytest.mark.parametrize("wording", SETS, ids=lambda wording: wording.name)
