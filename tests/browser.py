@@ -146,8 +146,9 @@ class Browser:
 
     def screenshot(self, path: Path) -> None:
         """The whole page as a PNG; for looking at, no test compares pictures."""
-        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        picture = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=size | {"x": 0, "y": 0, "scale": 1})["data"]
+        width, height = self.evaluate("[innerWidth, Math.min(document.documentElement.scrollHeight, 16000)]")
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        picture = self.call("Page.captureScreenshot")["data"]
         path.write_bytes(base64.b64decode(picture))
 
     def close(self) -> None:

@@ -89,6 +89,12 @@ def name_summaries(listing: object) -> str:
     return str(soup)
 
 
+def drop_list_role(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
+    """Let a bibliography be entries without a list around them: docutils says "list" and puts no list items in it."""
+    if "body" in context:
+        context["body"] = context["body"].replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+
+
 def shorten_authors(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Write "et al." for BibTeX's "and others", which sphinxcontrib-bibtex prints as it stands."""
     for text in list(doctree.findall(nodes.Text)):
@@ -106,6 +112,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_html_math_renderer("mathml", inline_renderers=(visit_math, None), block_renderers=(visit_math_block, None))
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("html-page-context", name_toggles, priority=900)
+    app.connect("html-page-context", drop_list_role, priority=900)
     app.connect("doctree-resolved", shorten_authors)
     app.connect("build-finished", drop_icon_script)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
