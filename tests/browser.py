@@ -17,12 +17,12 @@ import pytest
 from tornado.websocket import websocket_connect  # comes with Jupyter
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-SECONDS = 60  # generous: other tests share the cores
+SECONDS = 240  # generous: other tests share the cores
 KEYS = {"ArrowRight": 39, "ArrowLeft": 37, "ArrowDown": 40, "ArrowUp": 38, "Enter": 13, " ": 32, "Tab": 9, "Home": 36, "End": 35}
 
 
 class Browser:
-    """One window. `errors` and `requests` hold what the pages logged as errors and asked for since the last `open`."""
+    """One window. Since the last `open`: `errors` that were logged, `requests` that were made, `received` bytes over the network."""
 
     def __init__(self, folder: Path) -> None:
         command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-port=0", "--no-first-run",
@@ -32,6 +32,7 @@ class Browser:
         self.number = 0
         self.errors: list[str] = []
         self.requests: list[str] = []
+        self.received = 0
         self.events: list[dict] = []
         port = self._port(folder / "DevToolsActivePort")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=SECONDS) as answer:
@@ -87,11 +88,14 @@ class Browser:
             self.errors.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
         elif method == "Network.requestWillBeSent":
             self.requests.append(told["request"]["url"])
+        elif method == "Network.loadingFinished":
+            self.received += int(told["encodedDataLength"])
 
     def open(self, page: Path | str, *, width: int = 1200, height: int = 900) -> None:
         """Load a page, wait until it has loaded, and forget what earlier pages said."""
         self.errors.clear()
         self.requests.clear()
+        self.received = 0
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.call("Page.navigate", url=page.as_uri() if isinstance(page, Path) else page)
         deadline = time.monotonic() + SECONDS
@@ -142,8 +146,9 @@ class Browser:
 
     def screenshot(self, path: Path) -> None:
         """The whole page as a PNG; for looking at, no test compares pictures."""
-        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        picture = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=size | {"x": 0, "y": 0, "scale": 1})["data"]
+        width, height = self.evaluate("[innerWidth, Math.min(document.documentElement.scrollHeight, 16000)]")
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        picture = self.call("Page.captureScreenshot")["data"]
         path.write_bytes(base64.b64decode(picture))
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jupytext
 import nbformat
@@ -361,7 +362,7 @@ def test_the_index_links_every_place_a_figure_has():
     facts = {"chapters": {"01_data": [], "02_training": []}, "titles": TITLES}
     pages = {"fig-a": "01_data", "fig-a-vgg16": "02_training_vgg16", "fig-a-vgg19": "02_training_vgg19"}
     found = [(label, [f"chapters/{page}"]) for label, page in pages.items()]
-    assert study_pages.StudyIndex.links(found, facts) == "[Chapter 1](#fig-a); Chapter 2: [VGG16](#fig-a-vgg16), [VGG19](#fig-a-vgg19)"
+    assert study_pages.StudyIndex.links(found, facts) == "[Chapter\u00a01](#fig-a); Chapter\u00a02: [VGG16](#fig-a-vgg16), [VGG19](#fig-a-vgg19)"
 
 
 def test_the_list_of_figures_and_tables_is_complete():
@@ -389,6 +390,30 @@ def test_a_formula_that_cannot_be_read_is_a_warning_and_stays_harmless(monkeypat
     monkeypatch.setattr(study_book.logger, "warning", lambda *arguments, **_: warned.append(arguments))
     assert study_book.to_mathml(r"\nonsense<b>", display=False) == r"<code>\nonsense&lt;b&gt;</code>"
     assert len(warned) == 1
+
+
+def test_arrows_of_the_sidebar_are_named_after_their_page():
+    listing = '<ul><li><a href="a.html">2. Training</a><details><summary><span></span></summary><ul></ul></details></li><li><a href="b.html">3.</a></li></ul>'
+    context = {"generate_toctree_html": lambda kind, **options: listing if kind == "sidebar" else options}
+    study_book.name_toggles(None, "index", "page.html", context, None)
+    tree = BeautifulSoup(context["generate_toctree_html"](kind="sidebar", maxdepth=1), "html.parser")
+    assert [summary["aria-label"] for summary in tree.find_all("summary")] == ["Pages under 2. Training"]
+    assert context["generate_toctree_html"](kind="raw", maxdepth=1) == {"maxdepth": 1}
+
+
+def test_the_scripted_icons_leave_the_pages_and_nothing_else(tmp_path):
+    scripts = tmp_path / "_static" / "scripts"
+    scripts.mkdir(parents=True)
+    for name in ("fontawesome.js", "fontawesome.js.map", "bootstrap.js"):
+        (scripts / name).write_text("", encoding="utf-8")
+    kept = '<script defer src="../_static/scripts/bootstrap.js?digest=1"></script><p>fontawesome.js</p>'
+    (tmp_path / "chapters").mkdir()
+    page = tmp_path / "chapters" / "one.html"
+    page.write_text(f'<script defer src="../_static/scripts/fontawesome.js?digest=1"></script>{kept}', encoding="utf-8")
+    study_book.drop_icon_script(SimpleNamespace(outdir=tmp_path), None)
+    assert page.read_text(encoding="utf-8") == kept
+    assert [file.name for file in scripts.iterdir()] == ["bootstrap.js"]
+    study_book.drop_icon_script(SimpleNamespace(outdir=tmp_path), None)  # a second rendering finds nothing to do
 
 
 def test_docstrings_are_split_as_numpydoc_says():

@@ -15,7 +15,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from browser import browser  # noqa: F401: the fixture
 from bs4 import BeautifulSoup
+from page_checks import dead_links, faults_of, find_pages
 
 from xai.profiles import NINE
 
@@ -255,6 +257,20 @@ def test_no_page_loads_from_another_host(pages):
         loaded = [tag.get(attribute) for tag in page.find_all(["script", "img", "link", "iframe", "source"]) for attribute in ("src", "href") if tag.get(attribute)
                   and tag.get("rel") != ["canonical"]]  # fmt: skip
         assert not [url for url in loaded if re.match(r"(https?:)?//", url)], name
+
+
+def test_no_page_has_a_dead_link(study):
+    assert dead_links(study / "book" / "_build" / "html") == []
+
+
+@pytest.mark.parametrize("kind", ["prose", "chapters"])
+def test_pages_work_in_a_browser(study, browser, kind):  # noqa: F811
+    html = study / "book" / "_build" / "html"
+    # Pages of the nine networks and of the writers differ in numbers alone, so one of each is looked at.
+    alike = [name for name in (*NINE, "llama", "grok3", "mistral") if name != "vgg16"]
+    wanted = [page for page in find_pages(html) if (page.parent == html) == (kind == "prose") and not page.stem.endswith(tuple(f"_{name}" for name in alike))]
+    assert len(wanted) > 9
+    assert {str(page.relative_to(html)): faults for page in wanted if (faults := faults_of(browser, page))} == {}
 
 
 def test_the_cluster_profile_is_accepted(study):

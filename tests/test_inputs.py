@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import os
 import zipfile
 
 import nibabel
@@ -16,7 +17,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
-from xai.inputs import LARGEST_SIDE, gather, read_scan, safe_name, to_grey
+from xai.inputs import LARGEST_SIDE, gather, read_scan, safe_name, to_grey, words_of
 from xai.paths import StudyError
 
 RAMP = np.arange(40 * 48, dtype=np.uint16).reshape(40, 48)
@@ -264,8 +265,22 @@ BAD = {
     "dicom named png": (lambda p: write_dicom(p / "a.png", RAMP), "DICOM file by another name"),
     "huge dicom": (lambda p: write_dicom(p / "a.dcm", RAMP, Rows=20_000, Columns=20_000), "20000 x 20000 pixels"),
     "a folder": (lambda p: p, "cannot be read"),
+    "a pipe": (lambda p: _pipe(p / "a.png"), "is no ordinary file"),
+    "pdf": (lambda p: _bytes(p / "a.pdf", b"%PDF-1.7\n%" + bytes(40)), "no picture, whatever its name says"),
+    "svg": (lambda p: _bytes(p / "a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "no picture, whatever its name says"),
+    "a dangling link": (lambda p: _dangling(p / "a.png"), "cannot be read"),
     "frames of different sizes": (lambda p: _two_sizes(p / "a.tif"), "pictures of different sizes"),
 }  # fmt: skip
+
+
+def _pipe(path):
+    os.mkfifo(path)
+    return path
+
+
+def _dangling(path):
+    path.symlink_to(path.parent / "nowhere.png")
+    return path
 
 
 def _two_sizes(path):
@@ -280,6 +295,13 @@ def test_a_bad_file_is_one_sentence(tmp_path, name):
     with pytest.raises(StudyError, match=expected) as caught:
         read_scan(path)
     assert str(path) in one_sentence(str(caught.value))
+
+
+def test_a_librarys_message_is_cut_between_words_and_without_its_advice():
+    assert words_of(ValueError("Bytes are missing (3 of 4) - the file may be damaged. Use force=True")) == "Bytes are missing (3 of 4)"
+    long = words_of(ValueError("word " * 60))
+    assert long.endswith("word …") and len(long) <= 120
+    assert words_of(EOFError()) == "EOFError"
 
 
 def test_folders_are_searched_by_name_and_leave_out_the_rest(tmp_path):

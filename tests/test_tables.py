@@ -29,6 +29,11 @@ def _bold(table) -> list[str]:
     return [cell.get_text() for cell in _soup(table).find_all("strong")]
 
 
+def test_nothing_has_no_minus():
+    gaps = pd.DataFrame({"gap": [-0.0004, -0.0006, 0.0], "shift mm": [-0.04, -0.06, 0.0]})
+    assert _cells(show(gaps))[1:] == [["0.000", "0.0"], ["-0.001", "-0.1"], ["0.000", "0.0"]]
+
+
 def test_cells_are_named_rounded_and_joined_with_their_intervals():
     assert _cells(show(SCORES)) == [
         ["Network", "Accuracy", "HD95 (px)", "Parameters"],

@@ -17,25 +17,28 @@ from xai.profiles import NINE, WriterName
 
 ALL_RIGHT, SOME_FAILED, NOTHING_DONE, INTERRUPTED = 0, 1, 2, 130
 DESCRIPTION = """\
-Explain slices of your own with a trained network of a study: class with calibrated probability, three heatmaps,
-mask, place in the brain, findings and report, on one page that needs no other file.
+Explain slices of your own with a trained network of a study: class with calibrated
+probability, three heatmaps, mask, place in the brain, findings and report, on one page
+that needs no other file.
 
-What does not look like a slice with a tumour (no head, unlike the slices learned, no tumour found) is said to be
-that, and no report is written. Research and teaching software: not for diagnosis or treatment."""
+What does not look like a slice with a tumour (no head, unlike the slices learned, no
+tumour found) is said to be that, and no report is written. Research and teaching
+software: not for diagnosis or treatment."""
 EPILOG = """\
 examples:
   xai explain scan.png --study runs/quick
   xai explain head.nii.gz --study runs/quick --slice 12,15
-  xai explain series/ more/*.dcm --study runs/quick --out explained --convention radiological
-  xai explain scan.png --study runs/quick --architecture vgg16 --method gradcam --scorecam-channels 0
+  xai explain series/ more/*.dcm --study runs/quick --convention radiological
+  xai explain scan.png --architecture vgg16 --method gradcam --scorecam-channels 0
   xai explain scan.png --study runs/quick --json-only
 
-exit status: 0 all right; 1 some inputs failed, the others are done; 2 wrong use, or nothing could be done."""
+exit status: 0 all right; 1 some inputs failed, the others are done; 2 wrong use, or
+nothing could be done."""
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The arguments of `xai`."""
-    width = lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=96, max_help_position=28)  # noqa: E731
+    width = lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=88, max_help_position=26)  # noqa: E731
     parser = argparse.ArgumentParser(prog="xai", description="From brain-tumour MRI slices to explained, placed and reported findings.")
     parser.add_argument("--version", action="version", version=f"xai {xai.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

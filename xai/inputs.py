@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -197,6 +198,8 @@ def safe_name(path: Path) -> str:
 
 
 def _first_bytes(path: Path) -> bytes:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise StudyError(f"{path} is no ordinary file; give {FORMATS}.")  # a pipe would wait for a writer for ever
     try:
         with path.open("rb") as file:
             return file.read(132)
@@ -242,6 +245,6 @@ def _grey_frame(picture: Image.Image) -> tuple[np.ndarray, list[str]]:
 
 
 def words_of(error: Exception) -> str:
-    """A library's message on one line and without full stops, which would end the sentence."""
+    """The first sentence of a library's message, on one line; what follows is advice to programmers."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return re.sub(r"[.!?]+(?=\s|$)", ";", text).strip("; ")[:120]
+    return textwrap.shorten(re.split(r"[.!?]+(?:\s|$)| - ", text)[0], 120, placeholder=" …")

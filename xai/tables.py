@@ -15,7 +15,7 @@ NAMES = {
     "inceptionv3": "InceptionV3", "densenet121": "DenseNet121", "efficientnetb0": "EfficientNetB0",
     "inceptionresnetv2": "InceptionResNetV2", "gradcam": "Grad-CAM", "gradcampp": "Grad-CAM++", "scorecam": "Score-CAM",
     "template": "Template", "smollm2": "SmolLM2", "llama": "LLaMA", "grok3": "Grok 3", "mistral": "Mistral",
-    "by_patient": "by patient", "by_slice": "by slice", "similarity": "likeness to true labels", "dice": "Dice", "hybrid": "hybrid", "random_walker": "random walker", "grabcut": "GrabCut", "cut": "cut alone", "component": "hottest component", "filled": "holes filled", "two_heads": "two unconnected heads", "classification_only": "class head alone", "segmentation_only": "mask head alone",
+    "by_patient": "by patient", "by_slice": "by slice", "similarity": "likeness to true labels", "dice": "Dice", "hybrid": "hybrid", "random_walker": "random walker", "grabcut": "GrabCut", "otsu": "Otsu", "cut": "cut alone", "component": "hottest component", "filled": "holes filled", "two_heads": "two unconnected heads", "classification_only": "class head alone", "segmentation_only": "mask head alone",
     "gradcam_dice": "Dice of Grad-CAM", "gradcampp_dice": "Dice of Grad-CAM++", "gradcam_pointing": "pointing game, Grad-CAM",
     "gradcampp_pointing": "pointing game, Grad-CAM++",
 }  # fmt: skip
@@ -111,4 +111,4 @@ def _text(value, column: str) -> str:
     if column in ("learning_rate",):
         return f"{value:g}"
     share = abs(value) <= 1 and not any(unit in column.split() for unit in ("mm", "%"))
-    return f"{value:.3f}" if share else f"{value:.1f}"
+    return f"{round(value, 3) + 0.0:.3f}" if share else f"{round(value, 1) + 0.0:.1f}"  # plus zero: no minus before nothing

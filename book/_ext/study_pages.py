@@ -26,6 +26,7 @@ sys.path.append(str(Path(__file__).parents[2]))  # Sphinx runs beside the packag
 
 from xai.tables import LESS_IS_BETTER, NAMES, show  # noqa: E402
 
+
 def pipe_table(rows: list[list[str]]) -> str:
     """Return `rows` (header first) of Markdown cells as a Markdown table."""
     return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]])
@@ -95,7 +96,7 @@ class StudyIndex(StudyDirective):
     def run(self) -> list[nodes.Node]:
         facts = self.load("study.json")
         listing = Path(self.env.srcdir) / "figures_and_tables.yml"
-        rows = [["", "What it shows", "Where"]]
+        rows = [["No.", "What it shows", "Where"]]
         for number, entry in yaml.safe_load(listing.read_text(encoding="utf-8"))[self.arguments[0]].items():
             label = entry["label"]
             order = [label, *(f"{label}-{child}" for child in facts["titles"])]
@@ -111,11 +112,11 @@ class StudyIndex(StudyDirective):
             name = page.removeprefix("chapters/")
             stage = next(stage for stage in facts["chapters"] if name.startswith(stage))
             child = name.removeprefix(stage).lstrip("_")
-            title = facts["titles"].get(child, child) or f"Chapter {int(stage[:2])}"
+            title = facts["titles"].get(child, child) or f"Chapter\u00a0{int(stage[:2])}"
             chapters.setdefault(int(stage[:2]), []).append(f"[{title}](#{label})")
         texts = [", ".join(links) for links in chapters.values()]
         return "; ".join(
-            text if text.startswith("[Chapter") else f"Chapter {chapter}: {text}" for chapter, text in zip(chapters, texts)
+            text if text.startswith("[Chapter") else f"Chapter\u00a0{chapter}: {text}" for chapter, text in zip(chapters, texts)
         )
 
 
