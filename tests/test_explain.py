@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+import skimage.data
 from bs4 import BeautifulSoup
 from conftest import REPOSITORY, one_sentence
 from PIL import Image
@@ -38,7 +39,7 @@ PROFILE = Profile(
     data={"image_size": SIZE}, training={"architectures": ["vgg16", "vgg19"]},
     saliency={"minimum_grid": 4, "scorecam_channels": 3, "validation_slices": 6},
 )  # fmt: skip
-CAT = ["no head", "not a slice of a head"]
+NO_HEAD = ["no head", "not a slice of a head"]
 
 
 @pytest.fixture(scope="module")
@@ -221,12 +222,18 @@ def test_a_doubtful_slice_gets_no_class_and_no_report(explainer, files, monkeypa
 
 def test_what_is_no_head_is_said_to_be_none(explainer, files, tmp_path):
     found = explainer.explain(read_scan(files.noise))
-    assert [found.verdict.kind, found.verdict.title] == CAT
+    assert [found.verdict.kind, found.verdict.title] == NO_HEAD
     assert found.findings is None and found.report is None and found.figure() is None
     page = found.save(tmp_path)
     assert {path.name for path in page.parent.iterdir()} == {"index.html", "figure.png", "arrays.npz", "result.json"}
     text = BeautifulSoup(page.read_text(), "html.parser").get_text()
     assert "Not a slice of a head" in text and not re.search("glioma|meningioma|pituitary", text)
+
+
+def test_few_pixels_do_not_make_a_cat_a_head(explainer, tmp_path):
+    Image.fromarray(skimage.data.cat()).save(tmp_path / "cat.png")
+    verdict = explainer.explain(read_scan(tmp_path / "cat.png")).verdict
+    assert [verdict.kind, verdict.title] == NO_HEAD, f"the network sees it at {SIZE} pixels, where it looks like one"
 
 
 def test_a_slice_of_a_volume_is_upright_and_has_sides(explainer, files):

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Iterator
 
+import cv2
 import numpy as np
 import pandas as pd
 
@@ -28,6 +29,7 @@ from xai.thresholding import masks_of, outlined
 from xai.training import load
 
 CONVENTIONS = ("radiological", "neurological", "unknown")
+HEAD_PIXELS = 256  # at the few pixels that a network takes, the face of a cat can pass for a head
 TISSUE = 0.3  # a slice of a volume is looked at where its signal is at least this share of the brightest one's
 
 
@@ -197,8 +199,7 @@ class Explainer:
         heatmaps, masks = self._heatmaps(image, int(calibrated.argmax()))
         plane, mask = scan.plane or "unknown", masks[self.method]
         located = locating.place(image, mask, plane, convention=told)
-        # Without a mask nothing is placed, but whether the slice is one of a head is still asked.
-        seen = located if mask.any() else locating.place(image, _middle(mask), plane, convention=told)
+        seen = locating.place(*_finer(scan.grey(number), mask), plane, convention=told)
         verdict = judge(self.ordinary, scores, is_head=seen.found is not None)
         common = dict(
             name=name or self.name(scan, number), source=scan.path, number=number, image=image, scores=scores, notes=notes, verdict=verdict,
@@ -307,11 +308,12 @@ def _number(text: str, scan: Scan) -> int:
     return int(text)
 
 
-def _middle(mask: np.ndarray) -> np.ndarray:
-    """One pixel in the middle."""
-    point = np.zeros_like(mask)
-    point[len(mask) // 2, mask.shape[1] // 2] = True
-    return point
+def _finer(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The slice with pixels enough to tell a head from other things, and its mask; one pixel in the middle where the mask is empty."""
+    side = max(HEAD_PIXELS, len(mask))
+    fine = cv2.resize(mask.astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST) > 0
+    fine[side // 2, side // 2] |= not fine.any()
+    return fit_square(image, side), fine
 
 
 def _as_flag(note: str) -> str:
