@@ -246,7 +246,7 @@ def test_writers_are_compared_with_intervals():
 
 def test_the_bootstrap_interval_is_the_percentile_one():
     values = np.arange(40.0)
-    mean, low, high = metrics._interval(pd.Series(values), 4000, 1)
+    mean, low, high = metrics.mean_interval(pd.Series(values), draws=4000, seed=1)
     standard_error = values.std() / math.sqrt(40)
     assert mean == 19.5
     assert low == pytest.approx(mean - 1.96 * standard_error, abs=0.3)

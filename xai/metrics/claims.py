@@ -138,7 +138,7 @@ def quantities(findings: Findings) -> list[Quantity]:
     for index, region in enumerate(anatomy.regions):
         add_probability(f"anatomy.regions[{index}].probability", region.probability, _PROBABILITY, f"region {index}")
         add(f"anatomy.regions[{index}].overlap_percent", region.overlap_percent, ("%",),
-            r"overlap|mask|of the area|share|sharing|pixels", f"region {index}")
+            r"overlap|(?:of|with) (?:the )?(?:saliency )?mask|of the area|share|sharing|pixels", f"region {index}")
     add("mask.area_percent", mask.area_percent, ("%",), _AREA)
     add("mask.area_pixels", mask.area_pixels, ("px",), _AREA)
     add("mask.area_pixels", mask.area_pixels, ("",), r"pixels?\b")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from xai.findings import Findings
 from xai.metrics import clauses
 from xai.metrics import vocabulary as words
+from xai.metrics.certainty import overconfident, stated_as_fact
 from xai.metrics.claims import Claim, Quantity, Sentence, flag_claims, quantities, sentences
 from xai.metrics.inventions import ADVICE_EXEMPT, inventions
 from xai.metrics.numeric import number_claims
@@ -25,14 +26,15 @@ _CAM = re.compile(
     r"(?:gradient|score)[- ]weighted class[- ]activation map(?:s|ping)?(?:\+\+| plus[- ]?plus)?)", re.I
 )
 _PLANE = re.compile(r"\b(?:trans|para)?(axial|coronal|sagittal|transverse)\b(?! sinus)", re.I)
-_SIDE = re.compile(r"\b(left|right|bilateral(?:ly)?|both (?:hemispheres|sides)|midline)\b(?! shift)", re.I)
+_SIDE = re.compile(r"\b(left|right|bilateral(?:ly)?|both (?:hemispheres|sides)|midline)\b(?! (?:shift|(?:is|was|has been) (?:\w+ )?(?:shifted|displaced|moved)))", re.I)
 _NO_SIDE = re.compile(
     r"\b(?:left|right)\s*(?:[-/]|or|versus|vs\.?|from)\s*(?:the )?(?:left|right)\b|\bimage[- ](?:left|right)\b|"
-    r"\b(?:left|right)(?: \w+)? of the (?:image|slice|picture)\b|\b(?:of|from|off|beside|lateral to) the midline\b|\bleft (?:over|for)\b|"
+    r"\b(?:left|right)(?: \w+)? of the (?:image|slice|picture)\b|\b(?:of|from|off|beside|lateral to) (?:the )?midline\b|\bleft (?:over|for|open|out|blank|aside|alone|un\w+)\b|"
+    r"\b(?:class|label|prediction|network|model|answer|guess|name|place|it) (?:\w+ )?(?:is|was|be|are|prove[sd]?) right(?=\W*(?:$|[.,;]|or wrong))|\bright (?:class|label|answer|diagnosis|one|name|guess)\b|\bright (?:or wrong|for the)\b|\b(?:roughly|approximately|often|usually|always|mostly) right\b|"
     r"\b(?:was|were|been|nothing|none) left\b(?=\s*(?:[,.;]|to\b|after\b|$))", re.I
 )
-_OUTSIDE = re.compile(r"\b(?:outside|beyond|off)(?: of)?(?: the| any)?(?: [\w-]+){0,2}? (?:atlas|regions?|labels?)\b", re.I)
-_EMPTY = re.compile(r"\bempty\b(?!-)|\b(?:no|zero|not a single) (?:pixels?|area|region)\b(?= (?:\w+ )?(?:was|were|is|are|has|have)\b)|\b(?:no|zero) pixels?\b", re.I)
+_OUTSIDE = re.compile(r"\b(?:outside|beyond|(?<!read )off)(?: of)?(?: the| any)?(?: [\w-]+){0,2}? (?:atlas|regions?|labels?)\b", re.I)
+_EMPTY = re.compile(r"\bempty\b(?!-)|\b(?:no|zero|not a single) (?:pixels?|area|region)\b(?= (?:\w+ )?(?:was|were|is|are|has|have)\b)|\b(?:no|zero) (?:highlighted |marked |salient )?pixels?\b", re.I)
 _BEHIND = re.compile(
     r"\b(?:ahead of|over|rather than|instead of|followed by|against|versus|alternatives?|less likely|less probable|"
     r"remaining|other (?:class(?:es)?|two)|next|second|lower|less|not|no|excludes?|runner-?up|trail\w*|behind|differential)\b[^.]*$", re.I
@@ -111,9 +113,15 @@ def _sentence_claims(sentence: Sentence, known: list[Quantity], findings: Findin
     readable = sentence.without([*methods, *invented])
     numbers = number_claims(sentence, readable, anchors, known, findings)
     labels = {label for label, _ in mentions}
-    classes = [_class_claim(sentence, label, match, labels, numbers, findings) for label, match in mentions]
+    classes = [
+        _class_claim(sentence, label, match, labels, numbers, findings) for label, match in mentions
+        if label == findings.prediction.label or not clauses.disclaimed(sentence.text, match.start())
+    ]
     sides = _side_claims(sentence, regions, anchors, findings)
     certainty = _certainty_claims(sentence, regions, numbers, findings)
+    if not numbers and not certainty:
+        facts = [match.span() for label, match in mentions if label == findings.prediction.label and stated_as_fact(sentence.text, match.start())]
+        certainty = [sentence.claim("certainty", span, (), "a class stated as a fact") for span in facts[:1]]
     return [*methods, *regions, *invented, *numbers, *classes, *sides, *certainty, *_image_claims(sentence, findings)]
 
 
@@ -271,14 +279,7 @@ def _invented_claims(sentence: Sentence, known: list[Claim]) -> list[Claim]:
 
 def _certainty_claims(sentence: Sentence, regions: list[Claim], numbers: list[Claim], findings: Findings) -> list[Claim]:
     """Words stronger than the evidence, and an uncertain place stated as a fact."""
-    claims = []
-    for match in re.finditer(rf"\b(?:{words.OVERCONFIDENT})", sentence.text, re.I):
-        before = sentence.text[: match.start()]
-        if match.group().lower() == "must be" and ADVICE_EXEMPT.search(sentence.text):
-            continue
-        if clauses.NEGATION.search(before) or re.search(r"\b(?:should|must|needs? to|has to|to) be $|\b(?:requires?|needs?|awaits?|without|pending)(?: \w+)? $", before, re.I):
-            continue
-        claims.append(sentence.claim("certainty", match.span(), (), "stronger than the findings"))
+    claims = [sentence.claim("certainty", span, (), "stronger than the findings") for span in overconfident(sentence.text)]
     named = [claim for claim in regions if claim.supported and "regions" in claim.evidence[0]]
     if named and findings.anatomy.certainty == "uncertain" and not numbers and not clauses.HEDGE.search(sentence.text):
         span = (named[0].start - sentence.start, named[0].end - sentence.start)

@@ -23,7 +23,7 @@ PATIENT = (
     r"patients?(?:'s?)?\b(?! (?:care|manage))|subject (?:is|was|has|had)\b|this individual\b|volunteer\b"
 )
 HISTORY = (
-    r"(?:medical |clinical |family |past )?histor(?:y|ies)\b|present(?:s|ed|ing|ation) with\b|complain\w*|suffer\w*|experienc\w+|"
+    r"(?:medical |clinical |family |past )?histor(?:y|ies)\b|present(?:s|ed|ing|ation) with\b|complain\w*|suffer\w*|experienc(?:es?|ed|ing)\b(?! (?:radiolog|reader|physician|neuro|expert|doctor|clinician))|"
     r"(?:head|back|neck|tooth|ear)aches?\b|pain(?:s|ful)?\b|seiz\w+|epilep\w+|"
     r"convuls\w+|vomit\w*|nause\w*|dizz\w+|vertigo\b|weak(?:ness|er in)\b|numb(?:ness)?\b|tingl\w+|paralys\w+|palsy\b|"
     r"(?:double|blurred|blurry|impaired|loss of|poor|reduced) (?:vision|sight|hearing|memory|speech)\b|(?:vision|visual|sight|hearing|memory|"
@@ -33,16 +33,21 @@ HISTORY = (
     r"infertil\w+|symptom\w*|asymptomatic\b|smok\w+|alcohol\w*|famil(?:y|ial)\b|(?:mother|father|sister|brother|sibling|"
     r"uncle|aunt|cousin|grand\w+|husband|wife)\b|(?:previous|prior|earlier|past|former|recent) (?:\w+ ){0,2}?(?:scan|imag|exam|stud|surg|operat|treat|resect|biops|MRI|CT|lesion|tumou?r|histor|episode|strok|seiz|report|radi|chemo)\w*|(?:previously|formerly|pre-?existing|known (?!to|as|from|within|only|region)|"
     r"recurrent|recurrence|residual)\b|since\b (?:the )?(?:last|\d|\w+ (?:scan|exam))|ago\b|for (?:\w+ )?(?:days|weeks|months|years)\b|"
-    rf"(?:one|two|three|four|five|six|several|some|few|many) {_TIME}\b|(?:in|since|of|from|until|on|by|during) (?:\w+ )?(?:19|20)\d\d\b|"
+    rf"(?:one|two|three|four|five|six|several|some|few|many) {_TIME}\b|(?:in|since|of|from|until|on|by|during) (?:\w+ )?(?:19|20)\d\d\b(?! ?(?:px|pixels?|voxels?|cells|points))|"
     r"interval (?:change|growth)\b|(?:worsen|deteriorat)\w+|diabet\w+|hypertens\w+|cancer\w*|HIV\b|infect\w+|immun\w+|"
-    r"dementia\b|neurofibromatosis\b|syndrome\b|comorbid\w*|disorder\b|disease\b|(?:tumou?r|serum|hormone|prolactin|cortisol|laboratory) "
+    r"dementia\b|neurofibromatosis\b|syndrome\b|comorbid\w*|disorder\b|(?<!other )(?<!any )(?<!the )disease\b|(?:tumou?r|serum|hormone|prolactin|cortisol|laboratory) "
     r"(?:marker|level)\w*|prolactin\b|blood (?:test|pressure|sugar)\w*|was (?:admitted|referred|operated)\b|operated\b"
 )
 _SYMPTOM_FORMS = (
     r"\w+(?:plegi[ac]|paresis|parese|phasi[ac]|opi[ac]|opsia|algia|dynia|esthesia|aesthesia|asthenia|a?emia|uria|pathy|pathies|itis|rrh(?:age|oea|ea)\w*|"
     r"arthria|taxia|praxia|gnosia|somnia|lalia|megaly|penia)\b"
 )
+_HEAD_OUTSIDE = r"(?<!other )(?<!at )(?:arms?|legs?|limbs?|(?<!left-)(?<!right-)hands?(?! (?:side|over|in hand))|foot|feet|faces?(?! value)|eyes?(?! of)|eyelids?|ears?|fingers?|toes?|shoulders?|knees?|mouth|tongue|lips|throat|chest|abdomen|skin|(?:side|half) of (?:the )?body)\b"
+_ABILITIES = r"(?:hearing|sight|smell|taste|speech|gait|balance|walking|swallowing|sleep|appetite|mood|grip|reflex(?:es)?|sensation|muscle strength)"
+BODY = rf"{_HEAD_OUTSIDE}|{_ABILITIES} (?:is|was|are|were|has|have|had|became|got|worsened|declined)\b"
 THERAPY = (
+    r"(?:lesions?|mass(?:es)?|tumou?rs?|gliomas?|meningiomas?|patients?|s?he|it|tissue) (?:should|must|ought to|needs to|has to|have to) (?:\w+ly )?(?:be )?(?:removed|excised|taken out|watched|monitored|imaged|seen by|told|followed|controlled|"
+    r"cut|drained|return|come|stay|rest|avoid|stop|start|begin|undergo|receive|have|go|not drive)\b|"
     r"biops\w+|sampl(?:e|ing) (?:is|of (?:the )?(?:tissue|lesion|tumou?r)|should)|stereota\w+|surg(?:ery|eries|ical\w*|eons?)\b|neurosurg\w+|"
     r"resect\w*|excis\w+|exenterat\w+|debulk\w*|decompress\w+|shunt\w*|embolis\w+|emboliz\w+|ablat(?:ion|e)\b|radio(?:therap\w+|surg\w+)|"
     r"radiation\b|irradiat\w+|(?:gamma|cyber)[- ]?knife\b|proton (?:beam|therapy)\b|chemo\w*|steroids?\b|cortico\w+|dexameth\w+|"
@@ -64,7 +69,7 @@ SIGNS = (
     r"(?:hyper|hypo|iso)[- ]?(?:intens|dens|attenuat|vascular|cellular)\w*|(?:increased|raised|high|low|bright|dark|abnormal|reduced) (?:signal|intensity|uptake|density)|"
     r"signal (?:intensity|void|change|loss|abnormalit)\w*|flow voids?\b|invasi(?:on|ve)\b|invad\w+|compress\w*|effac\w+|vascular\w*|satellite\w*|"
     r"well[- ](?:circumscribed|defined|demarcated|delineated)|ill[- ]defined|circumscribed\b|(?:ir)?regular(?:ly)?(?: \w+)? (?:margin|border|outline|contour|shape|edge)\w*|"
-    r"(?:margins?|borders?|contours?|edges?|outlines?) (?:is|are|appears?|look)\b|(?:sharp|smooth|blurred|indistinct|irregular|spiculated|lobulated|clear) (?:\w+ )?(?:margin|border|"
+    r"(?:margins?|borders?|contours?|edges?|outlines?) (?:is|are|appears?|look)\b|(?:is|was|are|were|looks?|appears?|seems?) (?:\w+ly )?(?:bright|dark|black|white|grey|dense|round|oval|solid|soft|firm|fuzzy|liquid|liquefied|fluid)\b|liquef\w+|(?:is|was|are|were|been) (?:\w+ )?(?:pushed|pressed|squeezed|bent|stretched|lifted|flattened)\b|(?:sharp|smooth|blurred|indistinct|irregular|spiculated|lobulated|clear) (?:\w+ )?(?:margin|border|"
     r"contour|edge|outline)\w*|lobulat\w+|spicul\w+|heterogen\w+|homogen\w+|inhomogen\w+|sept(?:a|ated|ations?)\b|atroph\w+|gliosis\b|"
     r"(?:sulc(?:us|i|al)|cistern\w*|gyral) (?:\w+ )?(?:effac\w*|widen\w*|enlarg\w*|patent|narrow\w*)|enlarg\w+|dilat\w+|widen\w*|thicken\w*|erosi\w+|eroded\b|"
     r"hyperostos\w+|encas\w+|engulf\w*|patent\b|patency\b|abut\w*|adher\w+|(?:broad|dural)[- ]based\b|extra-?axial\b|intra-?axial\b|"
@@ -73,7 +78,7 @@ SIGNS = (
     r"bulg\w+|protru\w+|pseudocapsule\b|capsul\w+(?<!internal capsule)|(?:deform|distort)(?:s|ed|ing|ation)\b"
 )
 NORMALITY = (
-    r"no (?:\w+ ){0,2}(?:tumou?r|lesion|mass|abnormalit(?:y|ies)|pathology|foc(?:us|i))\b|unremarkable\b|(?<!the )normal(?:ly)?\b(?! (?:of|to|direction|vector))|healthy\b|intact\b|preserved\b|spared\b|"
+    r"no (?:\w+ ){0,2}(?:tumou?r|lesion|mass|abnormalit(?:y|ies)|pathology|foc(?:us|i))\b|unremarkable\b|(?<!the )normal(?:ly)?\b(?! (?:of|to|direction|vector))|healthy\b(?! (?:brains?|subjects?|volunteers?|people|anatomy|controls?)\b)|intact\b|preserved\b|spared\b|"
     r"free of (?:tumou?r|disease)|unaffected\b|uninvolved\b"
 )
 DIAGNOSES = (
@@ -87,7 +92,7 @@ DIAGNOSES = (
 )
 COUNTS = (
     rf"(?:two|three|four|five|six|several|multiple|numerous|many|both|various|few|\d) (?:(?!and\b)\w+ ){{0,2}}?{_LESION}\b|(?:second|third|another|additional|further|other|separate|"
-    rf"more than one|(?:a )?(?:pair|couple|number|cluster) of|satellite|daughter) (?:\w+ ){{0,2}}?{_LESION}\b|multi-?(?:focal|centric|nodular|ple lesions)\w*|"
+    rf"more than one|(?:a )?(?:pair|couple|number|cluster) of|satellite|daughter),? (?:\w+,? ){{0,2}}?{_LESION}\b|multi-?(?:focal|centric|nodular|ple lesions)\w*|"
     r"bifocal\b|(?:lesions|masses|tumou?rs|foci) (?:are|were|have)\b|disseminat\w+"
 )
 METHODS = (
@@ -96,10 +101,11 @@ METHODS = (
     r"manual(?:ly)? (?:\w+ )?(?:outlin|segment|contour|delineat|annotat|drawn)\w*|alex-?net\b|conv-?next\b|swin\b|yolo\w*|svm\b|random forests?\b|ensembles?\b|majority vot\w+|(?:was|were|been) trained\b|trained (?:on|with|for)\b|imagenet\b|brats\b|tcia\b|cross[- ]validat\w+|"
     r"(?:accuracy|sensitivity|specificity|auc|f1)(?: score)? (?:of|is|was|reach\w+|=) (?:about |over )?\d|(?:two|three|independent|experienced|second|senior|expert|board[- ]certified)? ?(?:radiologists?|readers?|experts?|raters?|observers?|"
     r"physicians?|doctors?|clinicians?|colleagues?) (?:\w+ ){0,2}?(?:agree|confirm|concur|review|read|saw|validat|verif|check|mark|outlin|consent)\w*|"
-    r"(?:confirmed|verified|validated|reviewed|checked|read|annotated|replicated|reproduced) (?:by|with|on|in)\b|second (?:network|model|reader|method|opinion)\b|another (?:network|model|method)\b"
+    r"(?:confirmed|verified|validated|reviewed|checked|annotated|replicated|reproduced) (?:by|with|on|in)\b|(?<!be )read by\b|second (?:network|model|reader|method|opinion)\b|another (?:network|model|method)\b"
 )
 ADVICE_EXEMPT = re.compile(
     r"(?:should|must|needs? to|has to|have to)\b(?: \w+){0,2}? (?:be )?(?:\w+ )?(?:confirm|verif|check|review|regard|read|interpret|treat|taken|seen as|understood|view|used|correlat|considered (?:un|as|with))\w*|"
+    r"\b(?:human|expert|independent|medical|professional|manual|radiological) (?:review|verification|confirmation|oversight|supervision|interpretation)\b|"
     r"\brequires? (?:\w+ )?(?:confirmation|verification|review|correlation|interpretation)", re.I
 )
 
@@ -109,6 +115,7 @@ INVENTIONS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ("patient", PATIENT, "the findings hold nothing on the patient"),
         ("class", DIAGNOSES, "no class of the findings"),
         ("patient", HISTORY, "the findings hold nothing on the patient"),
+        ("patient", BODY, "the findings hold nothing on the patient"),
         ("patient", _SYMPTOM_FORMS, "the findings hold nothing on the patient"),
         ("negation", NORMALITY, "the findings do not state an absence"),
         ("observation", SIGNS, "a sign the findings do not hold"),

@@ -84,19 +84,36 @@ def number_claims(
             claims.append(sentence.claim("number", match.span(), evidence, reason))
         readable = pattern.sub(lambda match: "#" * len(match.group()), readable)
     readable = _BY.sub(lambda match: " " * len(match.group()), readable)
-    for number in read_numbers(readable):
-        claims.append(_judge(sentence, readable, number, anchors, known, findings.prediction.label))
+    numbers = read_numbers(readable)
+    paired = _paired([number.span for number in numbers], anchors, readable)
+    for number in numbers:
+        claims.append(_judge(sentence, readable, number, paired.get(number.span), anchors, known, findings.prediction.label))
     return claims
 
 
-def _judge(sentence: Sentence, readable: str, number: Number, anchors: dict[tuple[int, int], set[str]],
+def _paired(numbers: list[tuple[int, int]], anchors: dict[tuple[int, int], set[str]], text: str) -> dict[tuple[int, int], set[str]]:
+    """Names that numbers belong to by their order: "A and B reach 0.3 and 0.1", and "0.3 (A), 0.1 (B)"."""
+    names = sorted(anchors)
+    apart = names and numbers and (names[-1][1] <= numbers[0][0] or numbers[-1][1] <= names[0][0])
+    if len(names) == len(numbers) > 1 and apart:
+        return {number: anchors[name] for number, name in zip(numbers, names)}
+    first_in_brackets = {name[0]: name for name in names if re.search(r"\(\s*(?:an? |the )?$", text[: name[0]])}
+    paired = {}
+    for number in numbers:
+        opening = re.match(r"\s*\(\s*(?:an? |the )?", text[number[1]:])
+        if opening and (name := first_in_brackets.get(number[1] + opening.end())) and not any(other[1] == number[0] - 1 for other in names):
+            paired[number] = anchors[name]
+    return paired
+
+
+def _judge(sentence: Sentence, readable: str, number: Number, paired: set[str] | None, anchors: dict[tuple[int, int], set[str]],
            known: list[Quantity], predicted: str) -> Claim:
     equal = [quantity for quantity in known if _equals(number, quantity)]
     if not equal:
         return sentence.claim("number", number.span, (), "no such number in the findings")
     first, last = _chunk(readable, number.span[0])
     chunk = readable[first:last]
-    near = _near_anchors(anchors, number.span, (first, last))
+    near = paired or _near_anchors(anchors, number.span, (first, last))
     if re.search(r"\brespectively\b", readable):
         near = set().union(*anchors.values()) if anchors else set()
     fitting = tuple(dict.fromkeys(q.path for q in equal if _fits(q, chunk, readable, near, predicted, known)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -20,7 +21,7 @@ from xai.metrics.syllables import syllables
 
 __all__ = [
     "Claim", "FactCheck", "METRICS", "check_facts", "coherence", "evaluate_report", "evaluate_reports",
-    "evaluate_writers", "fkgl", "flesch", "hdd", "mtld", "ttr",
+    "evaluate_writers", "fkgl", "flesch", "hdd", "mean_interval", "mtld", "shared_sentences", "shared_words", "ttr",
 ]
 
 METRICS = (
@@ -85,6 +86,21 @@ def fkgl(text: str) -> float:
     return 0.39 * per_sentence + 11.8 * per_word - 15.59 if count else math.nan
 
 
+def shared_words(text: str, other: str, *, length: int = 4) -> float:
+    """Share of the runs of `length` words in `text` that stand in `other` too, in [0, 1]; numbers are words. NaN for a shorter text.
+
+    Each run counts as often as `other` holds it: the clipped n-gram precision of BLEU (Papineni et al. 2002).
+    """
+    own, there = (Counter(zip(*(words[start:] for start in range(length)))) for words in map(_tokens, (text, other)))
+    return (own & there).total() / own.total() if own else math.nan
+
+
+def shared_sentences(text: str, other: str) -> float:
+    """Share of the sentences of `text` that stand word by word in `other`, headings left out; NaN without sentences."""
+    own, there = ([tuple(_tokens(part.text)) for part in sentences(_HEADING.sub("", part_of))] for part_of in (text, other))
+    return sum(sentence in there for sentence in own) / len(own) if own else math.nan
+
+
 def evaluate_report(text: str, findings: Findings) -> dict[str, float]:
     """All `METRICS` of one report."""
     facts = check_facts(text, findings)
@@ -135,13 +151,14 @@ def evaluate_writers(
     for writer, group in frame.groupby("writer", sort=False):
         row: dict[str, object] = {"writer": writer, "n": len(group)}
         for metric in METRICS:
-            row |= dict(zip((metric, f"{metric}_low", f"{metric}_high"), _interval(group[metric], draws, seed)))
+            row |= dict(zip((metric, f"{metric}_low", f"{metric}_high"), mean_interval(group[metric], draws=draws, seed=seed)))
         rows.append(row)
     columns = ["writer", "n", *(f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high"))]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _interval(values: pd.Series, draws: int, seed: int) -> tuple[float, float, float]:
+def mean_interval(values: pd.Series, *, draws: int = 2000, seed: int = 7) -> tuple[float, float, float]:
+    """Mean and its 95 % percentile bootstrap interval over values, NaN left out."""
     sample = values.dropna().to_numpy(float)
     if not sample.size:
         return math.nan, math.nan, math.nan
@@ -153,6 +170,11 @@ def _interval(values: pd.Series, draws: int, seed: int) -> tuple[float, float, f
 
 def _words(text: str) -> list[str]:
     return re.findall(r"[A-Za-z0-9]*[A-Za-z][A-Za-z0-9'’-]*", text)
+
+
+def _tokens(text: str) -> list[str]:
+    """Words and numbers in lower case."""
+    return re.findall(r"[a-z0-9]+(?:[.'’+-][a-z0-9]+)*", text.lower())
 
 
 def _reading_rates(text: str) -> tuple[int, float, float]:

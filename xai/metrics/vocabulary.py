@@ -1,4 +1,4 @@
-"""The words by which a report makes claims: structures, classes, sequences, certainty."""
+"""The words by which a report makes claims: structures, classes, sequences."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ OTHER_ANATOMY = (
 )
 UNKNOWN_STRUCTURE = r"[a-z]+(?:[ -][a-z]+)?[ -](?:gyrus|gyri|cortex|lobule|operculum|sulcus|fissure|nucleus)"
 NOT_A_STRUCTURE = {
-    "a", "an", "and", "any", "atlas", "cerebral", "cortical", "each", "in", "listed", "named", "no", "of", "one", "or",
-    "other", "that", "the", "this", "within",
+    "a", "adjacent", "an", "and", "another", "any", "atlas", "by", "cerebral", "cortical", "each", "every", "from", "in", "listed", "named",
+    "neighbouring", "neighboring", "next", "no", "of", "one", "or", "other", "some", "that", "the", "this", "to", "which", "within", "wrong",
 }
 
 _KIND_OF = r"(?:tumou?rs?|lesions?|mass(?:es)?|class|neoplasms?|growths?)"
@@ -79,23 +79,14 @@ CLASS_WORDS = {
 OTHER_MODALITIES = (
     r"\b(?:CT\b|computed tomograph\w+|PET\b|positron emission|SPECT\b|T2(?:[- ]?weighted|w|\*)?|FLAIR\b|STIR\b|DWI\b|DTI\b|SWI\b|GRE\b|MRA\b|MRS\b|fMRI\b|"
     r"functional (?:MRI?|imaging|magnetic)|tractograph\w+|diffusion(?:[- ]weighted| is| imaging)?\b|ADC\b|susceptibility|gradient[- ]echo|proton[- ]density|"
-    r"ultraso\w+|x-?rays?|radiograph\w*|scintigra\w+|EEG\b|spectroscop\w+|angiogra\w+|perfusion|(?:non|pre)[- ]?contrast|unenhanced|without (?:contrast|gadolinium)|"
-    r"native (?:CT|T1|images?|scan)|\d(?:\.\d)?[- ]?T(?:esla)?\b|tesla\b|field strength|scanners?\b|slice thickness|echo time|repetition time)"
+    r"ultraso\w+|x-?rays?|radiograph\w*|scintigra\w+|EEG\b|spectroscop\w+|spectr(?:um|a)\b|angiogra\w+|perfusion|(?:non|pre)[- ]?contrast|unenhanced|without (?:contrast|gadolinium)|"
+    r"native (?:CT|T1|images?|scan)|\d(?:\.\d)?[- ]?T(?:esla)?\b|tesla\b|field strength|(?<!other )(?<!different )(?<!another )scanners?\b|slice thickness|echo time|repetition time)"
 )
 OWN_MODALITY = (
     r"(?:contrast[- ]enhanced|post[- ]?contrast|gadolinium[- ]enhanced|CE)?[ ,-]*T1(?:[- ]weighted|w|c)?(?:\+C|[- ]Gd)?|contrast[- ]enhanced|"
     r"post[- ]?(?:contrast|gadolinium)|gadolinium(?:[- ]enhanced)?|\bMRI?\b|magnetic resonance"
 )
 
-OVERCONFIDENT = (
-    r"definit(?:ively|ive|ely|e)\b|certain(?:ly)?\b|confirm(?:s|ed|ing|ation)?\b|diagnostic of|pathognomonic|undoubted(?:ly)?|"
-    r"(?:without|beyond|no|any)(?: \w+){0,3} (?:doubts?|questions?|dispute)|beyond (?:\w+ )?(?:doubt|question|dispute)|un(?:questionabl|deniabl|mistak(?:e)?abl|ambiguous|equivocal)\w*|"
-    r"in(?:disputabl|controvertibl|contestabl)\w*|irrefutabl\w*|proven|proves?\b|proof|conclusive(?:ly)?|clear(?:ly|[- ]cut)\b|guarantee\w*|obvious(?:ly)?|"
-    r"(?:must|can only|cannot but|could only) be\b|(?:no|without)(?: any)? (?:other|alternative) (?:\w+ )?(?:explanation|diagnosis|possibilit\w+|class|option)|nothing else|"
-    r"(?:has|have|is|was)(?: \w+)? (?:been )?(?:established|ascertained|secured|settled)|overwhelming(?:ly)?|(?:absolute|complete|total|full)(?:ly)? (?:sure|certain\w*|reliab\w+|correct|accurate)|"
-    r"(?:quite|very|entirely|perfectly) (?:sure|certain)|(?:never|always) (?:\w+ )?(?:wrong|errs?|right|correct|mistaken|fails?)|infallibl\w*|flawless\w*|open[- ]and[- ]shut|textbook|"
-    r"classic(?:al)? (?:for|of|case|appearance|example)|(?:un)?erring(?:ly)?|100 ?% (?:sure|confident|certain)|foolproof|(?:cannot|can't|could not) be (?:\w+ )?(?:wrong|mistaken|false|doubted|questioned|in doubt)|error-free|faultless|without (?:error|fail|reservation)s?\b|evident(?:ly)?\b|(?:am|are|is) (?:fully |quite |very |firmly )?(?:convinced|persuaded|positive)\b|bulletproof|assured|the only (?:\w+ )?(?:label|class|diagnosis|explanation|possibility|reading|option|answer)\b|water-?tight|rules? out\b"
-)
 
 def stem(name: str) -> str:
     """A structure's name for comparison: lower case, no side, no punctuation, atlas spelling of synonyms."""

