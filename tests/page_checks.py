@@ -112,16 +112,17 @@ def main() -> int:
     """Check all pages of a built book."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("html", type=Path, help="folder of a built book, such as book/_build/html")
-    parser.add_argument("--only", default="", help="check pages whose path holds this")
+    parser.add_argument("--only", default="", help="check pages whose path this regular expression finds")
     options = parser.parse_args()
     if CHROMIUM is None:
         sys.exit("error: no Chromium on this machine; install it (Debian: apt install chromium).")
     faults = dead_links(options.html)
     print(*faults, sep="\n", end="\n" if faults else "", flush=True)
-    pages = sorted((page for page in find_pages(options.html) if options.only in str(page)), key=lambda page: page.stat().st_size)
+    pages = sorted((page for page in find_pages(options.html) if re.search(options.only, page.as_posix())), key=lambda page: page.stat().st_size)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         browser = Browser(Path(folder))
         for page in pages:
+            print(page.relative_to(options.html), file=sys.stderr, flush=True)
             found = [f"{page.relative_to(options.html)}: {fault}" for fault in faults_of(browser, page.resolve())]
             print(*found, sep="\n", end="\n" if found else "", flush=True)
             faults += found

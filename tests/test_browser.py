@@ -170,6 +170,16 @@ def test_a_table_sorts_by_keys_and_a_short_one_stays_as_it_is(opened):
     assert page.evaluate("document.querySelectorAll('table')[1].querySelectorAll('button').length") == 0
 
 
+def test_a_table_says_that_columns_go_on_until_its_end_is_seen(opened):
+    wide = pd.DataFrame({f"measure number {column}": [0.1, 0.2] for column in range(30)})
+    page = opened(show(wide)._repr_html_() + show(SCORES)._repr_html_(), width=1440)
+    more = "[...document.querySelectorAll('.study-table')].map(box => box.classList.contains('more'))"
+    page.wait(f"{more}[0]")
+    assert page.evaluate(more) == [True, False]
+    page.evaluate("document.querySelector('.study-table').scrollLeft = 1e6")
+    page.wait(f"!{more}[0]")
+
+
 # ---------------------------------------------------------------- atlas viewer
 
 

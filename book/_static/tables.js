@@ -44,9 +44,17 @@ const studyTables = (() => {
     });
   }
 
-  return { enhance };
+  /** Tell the style sheet whether columns stand behind the right edge of the box that a table scrolls in. */
+  function watch(box) {
+    const tell = () => box.classList.toggle("more", box.scrollWidth - box.clientWidth - box.scrollLeft > 2);
+    box.addEventListener("scroll", tell, { passive: true });
+    new ResizeObserver(tell).observe(box);
+  }
+
+  return { enhance, watch };
 })();
 
 document.addEventListener("DOMContentLoaded", () => {
   for (const table of document.querySelectorAll(".study-table table")) studyTables.enhance(table);
+  for (const box of document.querySelectorAll(".study-table")) studyTables.watch(box);
 });
