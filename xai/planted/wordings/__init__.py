@@ -26,6 +26,6 @@ def _frozen(value: Any) -> Any:
 ADAPTED_TO = tuple(_read(name) for name in ("first", "second", "third", "fourth", "fifth", "sixth"))
 HELD_OUT = _read("held_out")
 INDEPENDENT = _read("independent")  # by an author who had not seen the checker
-SECOND_READER = _read("second_reader")  # by another, who had not seen the sets before it either
+SECOND_READER = _read("second_reader")  # by another such author, who had seen no other set but the held-out one
 
 __all__ = ["ADAPTED_TO", "HELD_OUT", "INDEPENDENT", "SECOND_READER"]
