@@ -5,11 +5,14 @@ import pytest
 from test_findings import make_findings
 
 from xai.metrics.facts import check_facts
-from xai.planted import ADAPTED_TO, HELD_OUT, INDEPENDENT, INVENTED, KINDS, REPLACED, alter, clean_report, counterfactuals, detected, plant, run_benchmark
+from xai.planted import (
+    ADAPTED_TO, HELD_OUT, INDEPENDENT, INVENTED, KINDS, REPLACED, SECOND_READER, alter, clean_report, counterfactuals, detected, plant,
+    run_benchmark,
+)  # fmt: skip
 from xai.planted.writing import in_words
 from xai.reports import template_report
 
-SETS = (*ADAPTED_TO, HELD_OUT, INDEPENDENT)
+SETS = (*ADAPTED_TO, HELD_OUT, INDEPENDENT, SECOND_READER)
 
 
 @pytest.mark.parametrize("wording", SETS, ids=lambda wording: wording.name)

@@ -1,4 +1,4 @@
-"""Ways of writing reports: those that the fact checker was adapted to, and two that it was not; each a YAML file beside this one.
+"""Ways of writing reports: those that the fact checker was adapted to, and three that it was not; each a YAML file beside this one.
 
 A set that was run once and read is spent: what the checker missed on it was mended, so it can only show what is broken again.
 """
@@ -26,5 +26,6 @@ def _frozen(value: Any) -> Any:
 ADAPTED_TO = tuple(_read(name) for name in ("first", "second", "third", "fourth", "fifth", "sixth"))
 HELD_OUT = _read("held_out")
 INDEPENDENT = _read("independent")  # by an author who had not seen the checker
+SECOND_READER = _read("second_reader")  # by another such author, who had seen no other set but the held-out one
 
-__all__ = ["ADAPTED_TO", "HELD_OUT", "INDEPENDENT"]
+__all__ = ["ADAPTED_TO", "HELD_OUT", "INDEPENDENT", "SECOND_READER"]
