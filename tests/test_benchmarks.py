@@ -33,3 +33,15 @@ def test_the_saliency_benchmark_counts_in_forward_passes():
     rows = [line for line in lines if line.rstrip().endswith("passes")]
     assert [row.split("  ")[1] for row in rows][:3] == ["forward", "gradcam + gradcampp", "scorecam"]
     assert all(float(row.split()[-3]) > 0 for row in rows)
+
+
+def test_the_writers_benchmark_keeps_its_reports(tmp_path):
+    arguments = ("writers.py", "--writers", "template", "--findings", "3", "--folder", str(tmp_path))
+    lines = run(*arguments).splitlines()
+    assert lines[0] == "template: complete" and lines[1].split() == ["template"]
+    shown = {line[:22].strip(): line[22:].split() for line in lines[2:]}
+    assert shown["reports"] == ["3"] and shown["precision"] == ["1", "[1,", "1]"] and shown["sentences as template"] == ["1", "[1,", "1]"]
+    kept = (tmp_path / "template.jsonl").read_bytes()
+    assert kept.count(b"\n") == 3
+    run(*arguments)
+    assert (tmp_path / "template.jsonl").read_bytes() == kept

@@ -9,7 +9,7 @@ from xai.metrics import clauses
 from xai.metrics.inventions import ADVICE_EXEMPT
 from xai.metrics.vocabulary import CLASS_WORDS
 
-_CLASS = rf"(?:an? |the )?(?:{'|'.join(CLASS_WORDS.values())}|tumou?rs?\b|this\b|that\b|it\b|so\b|right\b|correct\b|true\b|the case\b)"
+_CLASS = rf"(?:an? |the ){{0,2}}(?:{'|'.join(CLASS_WORDS.values())}|tumou?rs?\b|this\b|that\b|it\b|so\b|right\b|correct\b|true\b|the case\b)"
 _ANSWER = r"(?:label|class(?:es|ification)?|diagnos[ie]s|explanation|possibilit(?:y|ies)|reading|options?|answer|prediction|result|verdict|conclusion|call|choice)"
 _DOUBT = r"(?:doubt(?:s|ed|ing)?|questions?|questioned|disput\w+|dissent|object(?:s|ion)?|disagree\w*|contest\w*|reservations?|ambiguity)"
 

@@ -109,7 +109,7 @@ HEDGE = re.compile(
 _LIMIT = re.compile(
     r"uncertain\w*|approximat\w+|estimat\w+|tentative\w*|guess\w*|caution\w*|careful\w*|rough(?:ly)?|imprecis\w+|inexact|ambigu\w+|limit\w+|"
     r"only\b|single|lone|one (?:slice|image|section)|2-?D\b|two[- ]dimension\w+|errors?\b|wrong|unreliab\w+|unsure|doubt\w*|may\b|might\b|could\b|"
-    r"at best|at most|mere(?:ly)?|prone|would|never|tend(?:s|ed|ency)?\b|too (?:high|low|sure)|overconfiden\w*|suggestions?|suggested|should be|ought to|unnoticed|undetected|unseen|overlook\w*|misse[sd]|mislead\w*|misplace\w*|misjudge\w*|not be relied|caveats?|reserv\w+|sceptic\w*|skeptic\w*|salt\b|face value|indicative|illustrat\w+|orientation|suggestive|question\w*|"
+    r"at best|at most|mere(?:ly)?|prone|would|never|tend(?:s|ed|ency)?\b|too (?:high|low|sure)|overconfiden\w*|suggestions?|suggested|should be|must be (?:checked|verified|reviewed|confirmed)|ought to|unnoticed|undetected|unseen|overlook\w*|misse[sd]|mislead\w*|misplace\w*|misjudge\w*|not be relied|caveats?|reserv\w+|sceptic\w*|skeptic\w*|salt\b|face value|indicative|illustrat\w+|orientation|suggestive|question\w*|"
     r"cannot|not\b|no\b|none\b|fail\w*|healthy|averaged?|provisional|coarse|depends?|based on|inferr\w+|matching|template", re.I
 )
 _ABOUT_THE_WORK = re.compile(

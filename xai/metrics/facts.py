@@ -30,7 +30,7 @@ _SIDE = re.compile(r"\b(left|right|bilateral(?:ly)?|both (?:hemispheres|sides)|m
 _NO_SIDE = re.compile(
     r"\b(?:left|right)\s*(?:[-/]|or|versus|vs\.?|from)\s*(?:the )?(?:left|right)\b|\bimage[- ](?:left|right)\b|"
     r"\b(?:left|right)(?: \w+)? of the (?:image|slice|picture)\b|\b(?:of|from|off|beside|lateral to) (?:the )?midline\b|\bleft (?:over|for|open|out|blank|aside|alone|un\w+)\b|"
-    r"\b(?:class|label|prediction|network|model|answer|guess|name|place|it) (?:\w+ )?(?:is|was|be|are|prove[sd]?) right(?=\W*(?:$|[.,;]|or wrong))|\bright (?:class|label|answer|diagnosis|one|name|guess)\b|\bright (?:or wrong|for the)\b|\b(?:roughly|approximately|often|usually|always|mostly) right\b|"
+    r"\b(?:class|label|prediction|network|model|answer|guess|name|place|it) (?:\w+ )?(?:is|was|be|are|prove[sd]?) right(?=\W*(?:$|[.,;]|or wrong))|\bright (?:class|label|answer|diagnosis|name|guess)\b|\bright (?:or wrong|for the)\b|\b(?:roughly|approximately|often|usually|always|mostly) right\b|"
     r"\b(?:was|were|been|nothing|none) left\b(?=\s*(?:[,.;]|to\b|after\b|$))", re.I
 )
 _OUTSIDE = re.compile(r"\b(?:outside|beyond|(?<!read )off)(?: of)?(?: the| any)?(?: [\w-]+){0,2}? (?:atlas|regions?|labels?)\b", re.I)
@@ -189,7 +189,7 @@ def _class_claim(
     if label == findings.prediction.label:
         denied = re.search(r"\b(?:no|not|without|never|excludes?|rather than|ahead of|followed by|instead of)"
                            r"(?: (?:a|an|the|evidence of|consistent with|typical of|of|likely))*\s*$", before, re.I)
-        denied = denied or re.match(r"\s+(?:is|was|can be) (?:not|excluded|unlikely|ruled out)\b", after, re.I)
+        denied = denied or re.match(r"\s+(?:is|was|can be) (?:not\b(?! (?:yet |fully )?(?:certain|sure|proven|confirmed|clear|established))|excluded|unlikely|ruled out)\b", after, re.I)
         reason = "the predicted class is denied" if denied else ""
         return sentence.claim("class", match.span(), ("prediction.label",), reason)
     own_number = any(path in claim.evidence and claim.supported for claim in numbers)
