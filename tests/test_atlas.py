@@ -17,8 +17,9 @@ from scipy import ndimage
 
 from xai import atlas_reference
 from xai.atlas import (
-    Candidate, NotLocalisable, Place, anatomy_at, load_atlas, load_templates, localise, name_regions, validate,
+    Candidate, NotLocalisable, Place, anatomy_at, load_atlas, load_templates, localise, name_regions,
 )  # fmt: skip
+from xai.atlas_validation import validate
 from xai.data.phantom import make_phantom
 from xai.paths import PLANES, StudyError
 
@@ -379,7 +380,7 @@ def test_validation_measures_the_error_that_was_made(monkeypatch):
     image = load_templates().sample("signal", points)
     mask = disc(points, (-38, -20, 50), 8).astype(np.uint8)
     place = localise(image, plane="coronal", exclude=mask)
-    monkeypatch.setattr("xai.atlas.localise", lambda *_, **__: replace(place))
+    monkeypatch.setattr("xai.atlas_validation.localise", lambda *_, **__: replace(place))
     found = place.candidates[0].pixel_to_mni @ np.append(np.argwhere(mask).mean(axis=0), 1)
     row = validate([("a", image, mask, "coronal", np.broadcast_to(found + (3.0, 7.0, -4.0), (128, 128, 3)))]).iloc[0]
     assert row["through_plane_mm"] == pytest.approx(7) and row["in_plane_mm"] == pytest.approx(5)
