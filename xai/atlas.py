@@ -13,13 +13,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Sequence
 
+import cv2
 import numpy as np
 
 from xai import atlas_matching as matching
 from xai.atlas_poses import FRAMES, matrices
+from xai.atlas_reading import CELLS, read
 from xai.atlas_reference import Atlas, Label, Templates, load_atlas, load_templates
+from xai.atlas_regression import Fit, fit
 from xai.paths import PLANES, StudyError
 
 __all__ = [
@@ -30,9 +33,6 @@ __all__ = [
 AXIS = {plane: FRAMES[plane][0] for plane in PLANES}
 MAXIMUM_CANDIDATES = 12
 CANDIDATE_SPACING_MM = 2.0
-# Scores overstate the evidence, because heads differ from the template. With 20, two thirds of the errors on Colin27 and on
-# figshare's axial pituitary tumours lie within one standard deviation; those of coronal and sagittal ones only within two.
-TEMPERATURE = 20.0
 MAXIMUM_REGIONS = 5
 LABEL_THRESHOLD = 0.25  # that of FSL's maximum-probability maps: below it a point has no most likely region
 MIDLINE_MM = 3.0  # a centroid nearer than this, or a quarter of the mask across, is called midline
@@ -102,7 +102,9 @@ class Anatomy:
     match_score: float
 
 
-def localise(image: np.ndarray, *, plane: str | None = None, exclude: np.ndarray | None = None) -> Place:
+def localise(
+    image: np.ndarray, *, plane: str | None = None, exclude: np.ndarray | None = None, method: Literal["both", "retrieval", "regression"] = "both"
+) -> Place:
     """Find the place of a slice in MNI152 space.
 
     Parameters
@@ -113,6 +115,9 @@ def localise(image: np.ndarray, *, plane: str | None = None, exclude: np.ndarray
         The best matching plane where not given.
     exclude : array (H, W), optional
         Nonzero pixels, such as a tumour, are left out of the comparison.
+    method : {"both", "retrieval", "regression"}
+        Comparison with the template ("retrieval"), what a network reads in the slice ("regression"), or both in one posterior. The
+        single ones are there to be compared.
 
     Raises
     ------
@@ -131,7 +136,14 @@ def localise(image: np.ndarray, *, plane: str | None = None, exclude: np.ndarray
             "leave it out or give another image."
         )
     coarse, fine = (matching.prepare(image, known, level, size) for size in (matching.COARSE_PIXELS, matching.FINE_PIXELS))
-    matches = [match for name in ([plane] if plane else PLANES) for match in matching.match_plane(coarse, fine, name)]
+    planes = [plane] if plane else PLANES
+    fits = _fits(image, known, planes) if method != "retrieval" else dict.fromkeys(planes)
+    if method == "regression":
+        matches = [matching.match_read(fine, found) for found in fits.values() if found]
+    else:
+        matches = [match for name in planes for match in matching.match_plane(coarse, fine, name, fits[name])]
+    if not matches:
+        raise NotLocalisable("The network reads hardly any brain in the image, expected a slice of a head; leave it out or give another image.")
     best = max(matches, key=lambda match: match.quality)
     if not best.likeness.is_head:
         raise NotLocalisable(
@@ -140,6 +152,13 @@ def localise(image: np.ndarray, *, plane: str | None = None, exclude: np.ndarray
             "leave it out or check its plane and orientation."
         )
     return _as_place(best, side=len(image))
+
+
+def _fits(image: np.ndarray, known: np.ndarray, planes: Sequence[str]) -> dict[str, Fit | None]:
+    """What the network reads in the square image, as a pose of each plane."""
+    reading = read(image)
+    usable = cv2.resize(known, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
+    return {plane: fit(reading, plane, usable) for plane in planes}
 
 
 def _check(image: np.ndarray, plane: str | None, exclude: np.ndarray | None) -> None:
@@ -159,7 +178,7 @@ def _as_place(match: matching.Match, side: int) -> Place:
     """The best pose of each few millimetres along the axis becomes a candidate."""
     _, first = np.unique(np.rint(match.poses[:, 0] / CANDIDATE_SPACING_MM), return_index=True)
     kept = np.sort(first)[:MAXIMUM_CANDIDATES]
-    weights = np.exp((match.scores[kept] - match.scores[0]) / TEMPERATURE)
+    weights = np.exp((match.scores[kept] - match.scores[0]) / matching.TEMPERATURE)
     weights /= weights.sum()
     through = match.poses[kept, 0]
     # Centre of pixel (0, 0) is half a pixel inside the image.

@@ -7,7 +7,10 @@ from typing import Iterable
 import numpy as np
 import pandas as pd
 
-from xai.atlas import AXIS, LABEL_THRESHOLD, MIDLINE_MM, NotLocalisable, anatomy_at, load_atlas, localise, name_regions, positions
+from xai.atlas import (
+    AXIS, LABEL_THRESHOLD, MIDLINE_MM, Candidate, NotLocalisable, Place, anatomy_at, load_atlas, localise, name_regions, positions,
+)  # fmt: skip
+from xai.atlas_poses import FRAMES
 
 
 def validate(cases: Iterable[tuple[str, np.ndarray, np.ndarray, str, np.ndarray]]) -> pd.DataFrame:
@@ -55,3 +58,16 @@ def _validate_one(case: str, image: np.ndarray, mask: np.ndarray, plane: str, mn
         anatomy.hemisphere == ("right" if truth[0] > 0 else "left") if sure_side else None,
     )  # fmt: skip
     return row | dict(zip(names, values))
+
+
+def naive_place(shape: tuple[int, int], plane: str) -> Place:
+    """What stretching the picture over the atlas's middle slice of that plane says: no comparison at all, for comparison."""
+    atlas = load_atlas()
+    corners = np.sort(np.array([atlas.affine @ (*(np.multiply(atlas.shape, end) - 0.5), 1) for end in (0, 1)])[:, :3], axis=0)  # mm, low and high
+    axis, (down, down_sign), (right, right_sign) = FRAMES[plane]
+    matrix = np.zeros((3, 3))
+    for column, (along, sign, pixels) in enumerate(((down, down_sign, shape[0]), (right, right_sign, shape[1]))):
+        step = sign * np.diff(corners[:, along])[0] / pixels
+        matrix[along, column], matrix[along, 2] = step, corners[0 if sign > 0 else 1, along] + step / 2
+    matrix[axis, 2] = corners[:, axis].mean()
+    return Place(plane, float(matrix[axis, 2]), (Candidate(1.0, matrix),), 0.0, 0.0)
