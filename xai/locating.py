@@ -12,8 +12,9 @@ from tqdm.auto import tqdm
 
 import xai
 from xai.atlas import (
-    AXIS, LABEL_THRESHOLD, NotLocalisable, Place, anatomy_at, load_atlas, load_templates, localise, name_regions, validate,
+    AXIS, LABEL_THRESHOLD, NotLocalisable, Place, anatomy_at, load_atlas, load_templates, localise, name_regions,
 )  # fmt: skip
+from xai.atlas_validation import validate
 from xai.data.dataset import Dataset
 from xai.data.phantom import make_phantom
 from xai.findings import Findings, summarise_mask

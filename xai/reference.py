@@ -78,7 +78,7 @@ def provenance(study: Study, profile: Profile) -> dict:
             record = json.loads(study.seconds(architecture).read_text())
             seconds[architecture] = {key: record[key] for key in ("training", "epochs", "best_epoch", "threads")}
     return {
-        "study": study.name, "date": date.today().isoformat(), "commit": _commit(), "data_sha256": dataset_hash(study),
+        "study": study.name, "date": date.today().isoformat(), "commit": commit(), "data_sha256": dataset_hash(study),
         "source": sorted(pd.read_csv(study.index, usecols=["source"])["source"].unique()),
         "device": device(), "python": platform.python_version(), "packages": _versions(), "training": seconds, "profile": settings,
     }  # fmt: skip
@@ -145,7 +145,7 @@ def in_words(record: dict) -> str:
     )
 
 
-def _commit() -> str:
+def commit() -> str:
     """The commit of the code that runs, with "+changes" where files differ from it."""
     folder = Path(__file__).parent
     try:

