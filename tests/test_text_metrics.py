@@ -266,3 +266,38 @@ def test_every_atlas_name_is_read_in_full():
         name = re.sub(r"^(left|right) ", "", region_name(row["name"]))
         found = structures(f"It may involve the {name}.")
         assert [(match.lastgroup, stem(match.group())) for match in found] == [("atlas", stem(name))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ORIENTATION: AX. SEQUENCE: T1WI with contrast.", "A horizontal slice of T1 C+ MRI.", "Cut in the ax plane, T1W after contrast administration.",
+        "Contrast medium was administered.", "The error along the slice normal has a standard deviation of 6.3 mm.",
+        "How far the slice may be displaced along its normal is given by a standard deviation of 6.3 mm.",
+        "Is there oedema? This was not assessed.", "Of the three tumour types, glioma was chosen.", "Residual probability: meningioma 9.9 %.",
+        "The mask lies on the patient's left.", "The focus is on the left side of the patient.", "The left-hemispheric middle frontal gyrus is possible.",
+        "Were it not a glioma, a meningioma (9.9 %) would follow.", "On a scale from 0 to 1, the Dice agreement is 0.62.", "Dice (0-1): 0.62.",
+        "A diagnosis must be made by a physician.", "Academic exercise; non-diagnostic.", "For investigational use only.",
+        "The probability that none of its regions is hit is 22.6 %.", "At best, the middle frontal gyrus might be considered.",
+        "Saliency: Grad-CAM ++.", "How the image was read\nA glioma is likely.", "Region - unnamed.",
+    ],
+)  # fmt: skip
+def test_true_sentences_of_other_readers_raise_no_alarm(text):
+    assert [(claim.kind, claim.text, claim.reason) for claim in check_facts(text, make_findings()).unsupported_claims] == []
+
+
+@pytest.mark.parametrize(
+    "kind, text",
+    [
+        ("plane", "ORIENTATION: COR."), ("plane", "One SAG section of T1 MRI."), ("plane", "A frontal slice of T1 MRI."), ("plane", "A sag T1 image."),
+        ("negation", "The ventricles are of normal width."), ("patient", "Residual tumour is possible."), ("patient", "The patient's arm is weak."),
+        ("advice", "Steroids should be administered."), ("modality", "Images before contrast were read."), ("observation", "The ventricles were displaced."),
+        ("observation", "Is there oedema? Yes, around the mask."), ("count", "Of three tumours, one is large."), ("count", "The nodules are too numerous to count."),
+        ("class", "Were it not a meningioma, it might be something else."), ("number", "The mask area is 1 % on a scale of 0 to 1."),
+        ("negation", "I see no oedema around it."), ("class", "DDx: mets."), ("certainty", "With complete confidence this is a glioma."),
+        ("method", "An nnU-Net outlined the tumour."), ("method", "Radiomics features were extracted."), ("number", "Mask area nil."),
+        ("method", "Saliency: Score-CAM ++."), ("side", "The mask lies on the patient's right."), ("number", "The mask scores a Dice coefficient of 0.87."),
+    ],
+)  # fmt: skip
+def test_errors_beside_those_words_are_still_caught(kind, text):
+    assert kind in {claim.kind for claim in check_facts(text, make_findings()).unsupported_claims}

@@ -28,9 +28,9 @@ _HARD = (
     r"irrefutabl\w*|flawless\w*|fault-?less\w*|fool-?proof|bullet-?proof|water-?tight|error-free|open[- ]and[- ]shut|overwhelming(?:ly)?|pathognomonic|guarantee\w*",
     r"without (?:error|fail)s?\b", r"(?:never|always) (?:\w+ )?(?:wrong|errs?|right|correct|mistaken|fails?)\b", r"(?:error|mistake)s? (?:is|are|can be|seems?) (?:\w+ly )?(?:impossible|excluded|ruled out|out of the question|unthinkable)",
     # knowledge and proof
-    r"definit(?:ively|ive|ely|e)\b", r"confirm(?:s|ed|ing|ation)?\b", r"proven|proves?\b|proof\b", r"conclusive(?:ly)?", r"diagnostic of", r"(?:we|I|one) (?:now |already )?know (?:that|for)\b",
+    r"definit(?:ively|ive|ely|e)\b", r"confirm(?:s|ed|ing|ation)?\b", r"proven\b|prove[sd]?\b(?! (?:to be )?(?:too|hard|difficult|im\w+|in\w+|un\w+))|proof\b", r"conclusive(?:ly)?", r"diagnostic of", r"(?:we|I|one) (?:now |already )?know (?:that|for)\b",
     r"(?:has|have|is|was)(?: \w+)? (?:been )?(?:established|ascertained|secured|settled)\b", r"(?:am|are|is) (?:fully |quite |very |firmly )?(?:convinced|persuaded|positive)\b",
-    r"\b(?:absolute|complete|total|full|perfect)(?:ly)? (?:sure|certain\w*|reliab\w+|correct|accurate|trust\w*)", r"(?:trusted|trust|rely on)(?: \w+)? (?:complete|full|blind|absolute)ly", r"100 ?% (?:sure|confident|certain)",
+    r"\b(?:absolute|complete|total|full|perfect)(?:ly)? (?:sure|certain\w*|reliab\w+|correct|accurate|trust\w*)", r"(?:trusted|trust|rely on)(?: \w+)? (?:complete|full|blind|absolute)ly", r"100 ?% (?:sure|confident|certain)", r"(?:complete|full|absolute|total|utmost|perfect|every|entire|unreserved|unlimited|greatest|highest|maximum) confidence\b|(?:completely|fully|absolutely|totally|entirely|perfectly) confident\b",
     # finality and the pattern-book
     rf"{_ANSWER} (?:is|stands) (?:final|secure|safe|firm|correct|right|true|a fact|assured|beyond)\b", r"full stop|end of story|once and for all|set in stone|case(?: for [\w ]+ is)? closed|(?:plain|simple|is a) fact|safe to say|sure case|every certainty|in no way else|for (?:sure|certain)\b|a matter of fact",
     r"assured\b", r"text-?book", r"classic(?:al)?(?! (?:method|machine|algorithm))\b",

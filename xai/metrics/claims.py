@@ -145,8 +145,8 @@ def quantities(findings: Findings) -> list[Quantity]:
     for name in ("centroid_pixels", "bounding_box_pixels"):
         for index, value in enumerate(getattr(mask, name) or ()):
             add(f"mask.{name}[{index}]", value, ("px", ""), _PIXEL)
-    add_probability("mask.segmentation_agreement_dice", mask.segmentation_agreement_dice, r"dice|agree|segmentation")
-    add_probability("anatomy.outside_atlas_probability", anatomy.outside_atlas_probability, r"outside|beyond|not (?:be )?(?:in|on|inside|within|part of|cover(?:ed)?|represented|included|found in)\b|covers? no|leaves out|misse[sd]|\b(?:not?|without)\b.{0,40}\batlas|\batlas\b.{0,40}\b(?:not?|lacks?)\b|off the|no atlas|without (?:an? )?(?:atlas|label|name)|un(?:labell?ed|covered|named)|elsewhere")
+    add_probability("mask.segmentation_agreement_dice", mask.segmentation_agreement_dice, r"dice|\bDSC\b|agree|segmentation")
+    add_probability("anatomy.outside_atlas_probability", anatomy.outside_atlas_probability, r"outside|beyond|not (?:be )?(?:in|on|inside|within|part of|cover(?:ed)?|represented|included|found in)\b|covers? no|leaves out|misse[sd]|\b(?:not?|without)\b.{0,40}\batlas|\batlas\b.{0,40}\b(?:not?|lacks?)\b|off the|no atlas|without (?:an? )?(?:atlas|label|name)|un(?:labell?ed|covered|named)|elsewhere|\b(?:no|none of (?:the|its|all))\b.{0,25}\b(?:structures?|regions?|labels?|parcels?|names?)\b")
     for index, value in enumerate(anatomy.centroid_mni_mm or ()):
         add(f"anatomy.centroid_mni_mm[{index}]", value, ("mm", ""), _MNI)
     for index, value in enumerate(anatomy.centroid_sd_mm or ()):

@@ -26,12 +26,12 @@ _KNOWING = re.compile(
 )
 _SEEING = re.compile(
     r"\b(?:seen|visible|noted|found|evident|present|observed|demonstrated|shown|appreciated|detected|apparent|identified|excluded|ruled out|"
-    r"signs? of|evidence of|features? of|no known|looks?(?! (?:at|for|into))|appears?)\b", re.I
+    r"signs? of|evidence of|features? of|no known|(?:sees?|saw|finds?|observes?|notes?|detects?|discerns?|appreciates?|perceives?|demonstrates?) (?:no|neither)|(?:do|does|did) not (?:see|observe|discern|appreciate|perceive|notice|detect)|looks?(?! (?:at|for|into))|appears?)\b", re.I
 )
 # Words that disclaim by themselves.
 _WITHHELD = re.compile(
     r"\b(?:withheld|undisclosed|redacted|anonymi[sz]ed|omitted|left out|left open|remains? open|open question|ignored|disregarded|unexamined|unanswered|unaddressed|"
-    r"unavailable|silent|blank|unknown|undetermined|unspecified|unsettled|not applicable|n/a|empty-handed|in vain|unsuccessful)\b|"
+    r"unavailable|silent|blank|unknown|unnamed|unlabell?ed|undetermined|unspecified|unsettled|not applicable|n/a|empty-handed|in vain|unsuccessful)\b|"
     r"\b(?:anonymous|pseudonym\w*|de-?identified)\b|\b(?:details?|names?|data|identit\w+|dates?)\b(?: \w+){0,4} (?:removed|stripped|deleted|erased)\b|"
     r"\b(?:poorly|barely|hardly|partly|incompletely|sparsely) (?:covered|represented|labell?ed|resolved)\b|\bnot (?:an? |among (?:the |its )?)?(?:options?|classes|choices?|categories|labels)\b|"
     r"\b(?:must|should|may|can|do|does) not (?:be )?(?:rel(?:y|ied)|based?|guided?|used?|replaced?|substituted?|inform|serve|influence|steer)\b|"
@@ -86,7 +86,7 @@ _HAPPENED = re.compile(
     r"suspected|needed|required|warranted|indicated|expected", re.I
 )
 
-_SHIFT = re.compile(r"\b(?:displac|shift|distort|deform|mov)\w*\b.*\b(?:atlas|template|registration|matching|names?)\b|\b(?:atlas|template|registration)\b.*\b(?:displac|shift|distort|deform)\w*|\b(?:may|might|can|could|would) (?:have )?(?:move|shift|displace|distort)\w*|not a substitute", re.I)
+_SHIFT = re.compile(r"\b(?:displac|shift|distort|deform|mov)\w*\b.*\b(?:atlas|template|registration|matching|names?)\b|\b(?:atlas|template|registration)\b.*\b(?:displac|shift|distort|deform)\w*|\b(?:slice|section|image|picture|position|placement|centroid|location)s?\b (?:\w+ ){0,3}(?:displac|shift|mov)\w*|\b(?:may|might|can|could|would) (?:have )?(?:move|shift|displace|distort)\w*|not a substitute", re.I)
 UNDETERMINED = re.compile(
     r"not (?:be )?(?:reliably |safely )?(?:determin|assign|establish|given|known|specif|told|distinguish|settled|decid|resolv|named|certain|clear|"
     r"inferr|derived|recorded|stated|possible)\w*|(?:cannot|could not|can't) be \w+|undetermined|indeterminate|unknown|not reliable|unresolved|"
@@ -94,6 +94,8 @@ UNDETERMINED = re.compile(
 )
 NOT_FOR_DIAGNOSIS = re.compile(
     r"not (?:\w+ ){0,3}?(?:for|to be used for|intended for|meant for|suitable for|fit for|as)\s(?:\w+ ){0,2}diagnos\w+|"
+    rf"\bdiagnos[ie]s (?:\w+ ){{0,3}}?(?:made|given|established|set|confirmed|reached|rendered|left|rests?|remains?|lies|belongs|reserved|is a matter) (?:only |solely |always |in the hands )?(?:by|to|with|for|of) (?:\w+ ){{0,3}}?{_PEOPLE}\b|"
+    r"\bnon-?diagnostic\b(?! (?:quality|imag|scan|stud|exam|slice))|"
     r"not (?:\w+ ){0,2}(?:a|any) (?:\w+ )?(?:diagnosis|medical device)|not (?:be )?used? (?:for|to|in) (?:\w+ )?diagnos\w+|"
     r"\b(?:nothing|none|unfit|unsuitable|unsuited|inappropriate)\b.{0,60}\bdiagnos\w+|\bdiagnos\w+\b.{0,60}\bnot (?:this|the|an?|from|by|on) (?:\w+ ){0,2}(?:program\w*|software|text|report|tool|machine|network|model|output)\b|"
     r"\b(?:physicians?|doctors?|clinicians?|radiologists?) (?:\w+ )?(?:makes?|gives?|provides?) (?:the |an? )?diagnos\w+|"
@@ -119,7 +121,7 @@ _ABOUT_THE_WORK = re.compile(
 )
 _REPORT_ITSELF = re.compile(
     r"\b(?:report|text|document|summary|output|description)\b.*\b(?:generat|writ|produc|automat|research|based|made|creat|compil)\w*|"
-    r"\b(?:research|study|educational|teaching)\b.*\b(?:use|purposes?|output|only|setting)\b", re.I
+    r"\b(?:research|investigational|experimental|academic|demonstration|study|educational|teaching)\b.*\b(?:use|purposes?|output|only|setting)\b|\b(?:academic|research|student|teaching|educational|technical|experimental) (?:exercise|prototype|demonstration|demo|project|experiment)\b", re.I
 )
 # A sentence whose subject is the text, or the place as such, is on the work: what it says of the slice would be a claim of another kind.
 _ON_THE_WORK = re.compile(
@@ -131,7 +133,7 @@ _EXPLAINS = re.compile(
     r"\b(?:maps?|heat ?maps?|saliency|attention|colou?rs?|mask|network|classifier|model|method)\b.*\b(?:show|mark|indicat|reflect|highlight|contribut|influenc|matter|drove|"
     r"driv|focus|attend|look|relevan|important|weigh|us)(?:s|ed|es|ing|ance|ant)?\b", re.I
 )
-_HEADING = re.compile(r"^\W*(?:\w+(?:[ /&-]+\w+){0,2})\W*:?\W*$")
+_HEADING = re.compile(r"^\W*(?:\w+(?:[ /&-]+\w+){0,2}|(?:how|what|where|why|which|about|words?|notes?|points?)(?: [\w'’-]+){1,6})\W*:?\W*$", re.I)
 
 
 def clause(text: str, position: int) -> str:
@@ -179,6 +181,12 @@ def is_heading(text: str, rest: str) -> bool:
     return not re.match(r"[-*•]|\d+[.)]", stripped) and not stripped.endswith(".") and _HEADING.match(stripped) is not None and (
         rest.startswith("\n")
     )
+
+
+def only_asked(text: str, rest: str) -> bool:
+    """Whether a sentence is a question that the next one leaves open: "Is there oedema? Not assessed." claims no oedema."""
+    answer = re.match(r"\s*([^.!?\n]+)", rest)
+    return text.rstrip().endswith("?") and answer is not None and disclaims(answer[1])
 
 
 def says_nothing(text: str, rest: str) -> bool:

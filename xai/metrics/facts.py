@@ -22,10 +22,9 @@ _ARCHITECTURE = re.compile(
     r"(?:[- ]?[A-Z]?\d+)?(?:[- ]?V\d)?\b", re.I
 )
 _CAM = re.compile(
-    r"\b(?:(?:Grad|Score|Layer|Eigen|XGrad)[- ]?CAM(?:\+\+|pp\b| ?plus[- ]?plus)?|"
-    r"(?:gradient|score)[- ]weighted class[- ]activation map(?:s|ping)?(?:\+\+| plus[- ]?plus)?)", re.I
+    r"\b(?:(?:Grad|Score|Layer|Eigen|XGrad)[- ]?CAM(?: ?\+\+|[- ]?pp\b|[- ]?plus[- ]?plus)?|"
+    r"(?:gradient|score)[- ]weighted class[- ]activation map(?:s|ping)?(?: ?\+\+| plus[- ]?plus)?)", re.I
 )
-_PLANE = re.compile(r"\b(?:trans|para)?(axial|coronal|sagittal|transverse)\b(?! sinus)", re.I)
 _SIDE = re.compile(r"\b(left|right|bilateral(?:ly)?|both (?:hemispheres|sides)|midline)\b(?! (?:shift|(?:is|was|has been) (?:\w+ )?(?:shifted|displaced|moved)))", re.I)
 _NO_SIDE = re.compile(
     r"\b(?:left|right)\s*(?:[-/]|or|versus|vs\.?|from)\s*(?:the )?(?:left|right)\b|\bimage[- ](?:left|right)\b|"
@@ -34,7 +33,7 @@ _NO_SIDE = re.compile(
     r"\b(?:was|were|been|nothing|none) left\b(?=\s*(?:[,.;]|to\b|after\b|$))", re.I
 )
 _OUTSIDE = re.compile(r"\b(?:outside|beyond|(?<!read )off)(?: of)?(?: the| any)?(?: [\w-]+){0,2}? (?:atlas|regions?|labels?)\b", re.I)
-_EMPTY = re.compile(r"\bempty\b(?!-)|\b(?:no|zero|not a single) (?:pixels?|area|region)\b(?= (?:\w+ )?(?:was|were|is|are|has|have)\b)|\b(?:no|zero) (?:highlighted |marked |salient )?pixels?\b", re.I)
+_EMPTY = re.compile(r"\bempty\b(?!-)|\b(?:no|zero|not a single) (?:pixels?|area|region)\b(?= (?:\w+ )?(?:was|were|is|are|has|have)\b)|\b(?:no|zero) (?:highlighted |marked |salient )?pixels?\b|\b(?:mask|area|extent|pixels?)(?: (?:area|size|extent|is|was))*\W{1,3}(?:nil|none|zero)\b(?! point)", re.I)
 _BEHIND = re.compile(
     r"\b(?:ahead of|over|rather than|instead of|followed by|against|versus|alternatives?|less likely|less probable|"
     r"remaining|other (?:class(?:es)?|two)|next|second|lower|less|not|no|excludes?|runner-?up|trail\w*|behind|differential)\b[^.]*$", re.I
@@ -85,8 +84,10 @@ def check_facts(text: str, findings: Findings) -> FactCheck:
     claims, text_left = flag_claims(text, findings)
     known = quantities(findings)
     for sentence in sentences(text_left):
-        found = _sentence_claims(sentence, known, findings)
         rest = text_left[sentence.start + len(sentence.text):]
+        if clauses.only_asked(sentence.text, rest):
+            continue
+        found = _sentence_claims(sentence, known, findings)
         claims.extend(found or _bare_statement(sentence, rest))
     claims.sort(key=lambda claim: (claim.start, claim.end))
     missing, expected = _missing(text, claims, findings)
@@ -186,14 +187,15 @@ def _class_claim(
     """The predicted class must be affirmed; another may stand only as the lesser choice or with its own probability."""
     path = f"prediction.probabilities.{label}"
     before, after = sentence.text[: match.start()], sentence.text[match.end():]
+    counterfactual = re.search(r"\b(?:were|had|if|should|unless|supposing)\b[^.,;]{0,25}$", before, re.I)
     if label == findings.prediction.label:
         denied = re.search(r"\b(?:no|not|without|never|excludes?|rather than|ahead of|followed by|instead of)"
                            r"(?: (?:a|an|the|evidence of|consistent with|typical of|of|likely))*\s*$", before, re.I)
-        denied = denied or re.match(r"\s+(?:is|was|can be) (?:not\b(?! (?:yet |fully )?(?:certain|sure|proven|confirmed|clear|established))|excluded|unlikely|ruled out)\b", after, re.I)
+        denied = denied and not counterfactual or re.match(r"\s+(?:is|was|can be) (?:not\b(?! (?:yet |fully )?(?:certain|sure|proven|confirmed|clear|established))|excluded|unlikely|ruled out)\b", after, re.I)
         reason = "the predicted class is denied" if denied else ""
         return sentence.claim("class", match.span(), ("prediction.label",), reason)
     own_number = any(path in claim.evidence and claim.supported for claim in numbers)
-    lesser = own_number or _BEHIND.search(before) or _BEHIND_AFTER.match(after) or len(labels) > 2
+    lesser = own_number or not counterfactual and _BEHIND.search(before) or _BEHIND_AFTER.match(after) or len(labels) > 2
     reason = "" if lesser else f"the findings say {findings.prediction.label}"
     return sentence.claim("class", match.span(), (path,), reason)
 
@@ -229,7 +231,7 @@ def _side_belongs_to(span: tuple[int, int], sentence: Sentence, anchors: dict[tu
         return [int(name.split()[1]) for name in names if name.startswith("region ")]
 
     for (first, last), names in sorted(anchors.items()):
-        if re.fullmatch(r"[\s-]*(?:sided|cerebral)?\s*", sentence.text[span[1]:first]) and first >= span[1]:
+        if re.fullmatch(r"[\s-]*(?:sided|lateral|hemispher(?:ic|e)|cerebral)?\s*", sentence.text[span[1]:first]) and first >= span[1]:
             return indices(names)
     for (first, last), names in sorted(anchors.items()):
         between = sentence.text[last:span[0]]
@@ -240,9 +242,8 @@ def _side_belongs_to(span: tuple[int, int], sentence: Sentence, anchors: dict[tu
 
 def _image_claims(sentence: Sentence, findings: Findings) -> list[Claim]:
     claims = []
-    for match in _PLANE.finditer(sentence.text):
-        plane = match.group(1).lower().replace("transverse", "axial")
-        wrong = "" if plane == findings.plane else f"the findings say {findings.plane}"
+    for match in words.PLANE.finditer(sentence.text):
+        wrong = "" if match.lastgroup == findings.plane else f"the findings say {findings.plane}"
         claims.append(sentence.claim("plane", match.span(), ("plane",), wrong))
     others = [
         sentence.claim("modality", match.span(), (), f"the findings say {findings.modality}")
@@ -270,8 +271,8 @@ def _invented_claims(sentence: Sentence, known: list[Claim]) -> list[Claim]:
             continue
         if kind in ("advice", "method") and (denied or ADVICE_EXEMPT.search(sentence.text)):
             continue
-        if kind == "advice" and "considered" in sentence.text[slice(*span)] and any(claim.kind == "class" for claim in known):
-            continue  # another class that might be considered is a lesser choice, no advice
+        if kind == "advice" and "considered" in sentence.text[slice(*span)] and any(claim.kind in ("class", "region") for claim in known):
+            continue  # another class or place that might be considered is a lesser choice, no advice
         meant = "negation" if denied and kind in ("class", "observation") else kind
         claims.append(sentence.claim(meant, span, (), reason))
     return claims

@@ -12,6 +12,7 @@ _LESION = (
     r"(?:lesions?|mass(?:es)?|tumou?rs?|foc(?:us|i)|nodul(?:e|es|arity)|deposits?|spots?|abnormalit(?:y|ies)|growths?|implants?|neoplasms?|"
     r"gliomas?|meningiomas?|metastas[ei]s|opacit(?:y|ies))"
 )
+_NO_KIND = r"(?! (?:class|type|label|categor|kind|option|entit|probabilit|name)\w*)"  # "three tumour classes" counts no tumours
 _TIME = r"(?:hours?|days?|weeks?|months?|years?|decades?)"
 
 PATIENT = (
@@ -20,7 +21,7 @@ PATIENT = (
     r"child(?:ren|hood)?\b|infants?\b|newborn\b|neonat\w+|toddler\b|teen(?:age\w*|s)?\b|adolescen\w+|young(?:er|ster)?\b|"
     r"(?:paed|ped)iatric\w*|geriatric\b|adults?\b|middle-aged|(?:twen|thir|for|fif|six|seven|eigh|nine)ties\b|"
     r"(?:quinqua|sexa|septua|octo|nona)genarian\b|pregnan\w+|postmenopaus\w+|ethnic\w*|caucasian\b|(?:right|left)[- ]handed\b|"
-    r"patients?(?:'s?)?\b(?! (?:care|manage))|subject (?:is|was|has|had)\b|this individual\b|volunteer\b"
+    r"(?<!left of the )(?<!right of the )(?<!side of the )patients?(?:['’]s?)?\b(?!['’]?s?['’]? (?:care|manage|safety|(?:own )?(?:left|right)\b))|subject (?:is|was|has|had)\b|this individual\b|volunteer\b"
 )
 HISTORY = (
     r"(?:medical |clinical |family |past )?histor(?:y|ies)\b|present(?:s|ed|ing|ation) with\b|complain\w*|suffer\w*|experienc(?:es?|ed|ing)\b(?! (?:radiolog|reader|physician|neuro|expert|doctor|clinician))|"
@@ -32,7 +33,7 @@ HISTORY = (
     r"fatigue\w*|tired\w*|weight (?:loss|gain)\b|falls?\b (?:at|from|down)|trauma\w*|injur\w+|accident\b|galactorrh\w+|"
     r"infertil\w+|symptom\w*|asymptomatic\b|smok\w+|alcohol\w*|famil(?:y|ial)\b|(?:mother|father|sister|brother|sibling|"
     r"uncle|aunt|cousin|grand\w+|husband|wife)\b|(?:previous|prior|earlier|past|former|recent) (?:\w+ ){0,2}?(?:scan|imag|exam|stud|surg|operat|treat|resect|biops|MRI|CT|lesion|tumou?r|histor|episode|strok|seiz|report|radi|chemo)\w*|(?:previously|formerly|pre-?existing|known (?!to|as|from|within|only|region)|"
-    r"recurrent|recurrence|residual)\b|since\b (?:the )?(?:last|\d|\w+ (?:scan|exam))|ago\b|for (?:\w+ )?(?:days|weeks|months|years)\b|"
+    r"recurrent|recurrence|residual(?! (?:\w+ )?(?:probabilit|share|weight|confiden|uncertain|chance|network|connection|error)\w*))\b|since\b (?:the )?(?:last|\d|\w+ (?:scan|exam))|ago\b|for (?:\w+ )?(?:days|weeks|months|years)\b|"
     rf"(?:one|two|three|four|five|six|several|some|few|many) {_TIME}\b|(?:in|since|of|from|until|on|by|during) (?:\w+ )?(?:19|20)\d\d\b(?! ?(?:px|pixels?|voxels?|cells|points))|"
     r"interval (?:change|growth)\b|(?:worsen|deteriorat)\w+|diabet\w+|hypertens\w+|cancer\w*|HIV\b|infect\w+|immun\w+|"
     r"dementia\b|neurofibromatosis\b|syndrome\b|comorbid\w*|disorder\b|(?<!other )(?<!any )(?<!the )disease\b|(?:tumou?r|serum|hormone|prolactin|cortisol|laboratory) "
@@ -52,7 +53,7 @@ THERAPY = (
     r"resect\w*|excis\w+|exenterat\w+|debulk\w*|decompress\w+|shunt\w*|embolis\w+|emboliz\w+|ablat(?:ion|e)\b|radio(?:therap\w+|surg\w+)|"
     r"radiation\b|irradiat\w+|(?:gamma|cyber)[- ]?knife\b|proton (?:beam|therapy)\b|chemo\w*|steroids?\b|cortico\w+|dexameth\w+|"
     r"treat(?:ments?|ed|ing|able)\b|therap\w+|medicat\w+|medicine\b|drugs?\b|dos(?:e|es|age|ing)\b|\d+ ?mg\b|prescri\w+|"
-    r"administ\w+|anti\w+(?:nts?|tics?|ics?)\b|immunotherap\w+|follow[- ]?ups?\b|surveillance\b|re-?scan\w*|repeat(?:ed)? (?:scan|imag|MRI|exam)\w*|"
+    r"(?<!contrast )(?<!gadolinium )(?<!medium )(?<!agent )(?<!material )(?<!contrast was )(?<!gadolinium was )(?<!medium was )(?<!agent was )administ\w+(?! of (?:an? |the )?(?:\w+ )?(?:contrast|gadolinium))|anti\w+(?:nts?|tics?|ics?)\b|immunotherap\w+|follow[- ]?ups?\b|surveillance\b|re-?scan\w*|repeat(?:ed)? (?:scan|imag|MRI|exam)\w*|"
     r"referr?al\b|referred\b|consult\w*|multidisciplinary\b|tumou?r board\b|oncolog\w+|palliat\w+|prognos\w+|"
     r"surviv\w+|hospital\w*|admi(?:t|ssion)\w*|urgent\w*|emergency\b|management\b|"
     r"(?:is|are|was|were|be) (?:strongly |also |therefore |hereby )?(?:recommended|advis(?:ed|able)|indicated|warranted|mandatory|planned|scheduled)\b|"
@@ -78,11 +79,11 @@ SIGNS = (
     r"bulg\w+|protru\w+|pseudocapsule\b|capsul\w+(?<!internal capsule)|(?:deform|distort)(?:s|ed|ing|ation)\b"
 )
 NORMALITY = (
-    r"no (?:\w+ ){0,2}(?:tumou?r|lesion|mass|abnormalit(?:y|ies)|pathology|foc(?:us|i))\b|unremarkable\b|(?<!the )normal(?:ly)?\b(?! (?:of|to|direction|vector))|healthy\b(?! (?:brains?|subjects?|volunteers?|people|anatomy|controls?)\b)|intact\b|preserved\b|spared\b|"
+    r"no (?:\w+ ){0,2}(?:tumou?r|lesion|mass|abnormalit(?:y|ies)|pathology|foc(?:us|i))\b|unremarkable\b|(?<!the )(?<!slice )(?<!plane )(?<!surface )(?<!section )normal(?:ly)?\b(?<!along its normal)(?<!along the normal)(?<!to its normal)(?! (?:of|to|direction|vector|axis))|healthy\b(?! (?:brains?|subjects?|volunteers?|people|anatomy|controls?)\b)|intact\b|preserved\b|spared\b|"
     r"free of (?:tumou?r|disease)|unaffected\b|uninvolved\b"
 )
 DIAGNOSES = (
-    r"(?:glioblastoma\w*|gbm|astrocytom\w+|oligodendrogliom\w+|ependymom\w+|medulloblastom\w+|metasta\w+|lymphom\w+|schwannom\w+|neurinom\w+|"
+    r"(?:glioblastoma\w*|gbm|mets|(?-i:HGG|LGG|DIPG|DMG|PCNSL|DNET|AVM|SFT|PitNET)s?|astrocytom\w+|oligodendrogliom\w+|ependymom\w+|medulloblastom\w+|metasta\w+|lymphom\w+|schwannom\w+|neurinom\w+|"
     r"(?:pituitary )?(?:macro|micro)?adenom\w+|prolactinom\w+|craniopharyngiom\w+|germinom\w+|abscess\w*|infarct\w*|strokes?|isch(?:a?emi|em)\w+|aneurysm\w*|"
     r"multiple sclerosis|demyelinat\w+|(?:low|high|intermediate)[- ]grades?|of (?:low|high) grade|(?:who )?grade[ds]?(?: [ivx1-4]+)?|grading|who [1-4ivx]+|cns who|"
     r"malignan\w+|benign\w*|aggressive\w*|anaplas\w+|atypical|neoplastic recurrence|carcinom\w+|sarcom\w+|melanom\w+|teratom\w+|dermoid|epidermoid|lipom\w+|"
@@ -91,14 +92,14 @@ DIAGNOSES = (
     r"\w{3,}(?<!gli)(?<!meningi)(?<!h[ae]mat)omas?|\w+(?:blastoma|cytoma)s?)\b"
 )
 COUNTS = (
-    rf"(?:two|three|four|five|six|several|multiple|numerous|many|both|various|few|\d) (?:(?!and\b)\w+ ){{0,2}}?{_LESION}\b|(?:second|third|another|additional|further|other|separate|"
-    rf"more than one|(?:a )?(?:pair|couple|number|cluster) of|satellite|daughter),? (?:\w+,? ){{0,2}}?{_LESION}\b|multi-?(?:focal|centric|nodular|ple lesions)\w*|"
-    r"bifocal\b|(?:lesions|masses|tumou?rs|foci) (?:are|were|have)\b|disseminat\w+"
+    rf"(?:two|three|four|five|six|several|multiple|numerous|many|both|various|few|\d) (?:(?!and\b)\w+ ){{0,2}}?{_LESION}\b{_NO_KIND}|(?:second|third|another|additional|further|other|separate|"
+    rf"more than one|(?:a )?(?:pair|couple|number|cluster) of|satellite|daughter|companion),? (?:\w+,? ){{0,2}}?{_LESION}\b{_NO_KIND}|(?:numerous|many|few) to count\b|(?:countless|innumerable|uncountable)\b|multi-?(?:focal|centric|nodular|ple lesions)\w*|"
+    r"bifocal\b|(?:lesions|masses|tumou?rs|foci|nodules|deposits|abnormalities) (?:are|were|have)\b|disseminat\w+"
 )
 METHODS = (
     r"(?:layer|eigen|xgrad|ablation|full|hires)[- ]?(?:cam|grad)\b|lime\b(?= )|shap\b|shapley\w*|integrated gradients?\b|guided back\w+|smooth-?grad\b|occlusion\b|"
-    r"layer-?wise relevance\b|lrp\b|deep-?lift\b|rise\b(?= (?:map|gave|agree))|attention rollout\b|transformers?\b|u-?net\b|nn-?unet\b|vit\b|mobile-?net\w*|"
-    r"manual(?:ly)? (?:\w+ )?(?:outlin|segment|contour|delineat|annotat|drawn)\w*|alex-?net\b|conv-?next\b|swin\b|yolo\w*|svm\b|random forests?\b|ensembles?\b|majority vot\w+|(?:was|were|been) trained\b|trained (?:on|with|for)\b|imagenet\b|brats\b|tcia\b|cross[- ]validat\w+|"
+    r"layer-?wise relevance\b|lrp\b|deep-?lift\b|rise\b(?= (?:map|gave|agree))|attention rollout\b|transformers?\b|(?:nn)?-?u-?net\b|vit\b|mobile-?net\w*|"
+    r"radiomic\w*|(?:features|descriptors) (?:were|was) (?:\w+ )?(?:extracted|computed)\b|tissue (?:diagnosis|proof|confirmation)\b|manual(?:ly)? (?:\w+ )?(?:outlin|segment|contour|delineat|annotat|drawn)\w*|alex-?net\b|conv-?next\b|swin\b|yolo\w*|svm\b|random forests?\b|ensembles?\b|majority vot\w+|(?:was|were|been) trained\b|trained (?:on|with|for)\b|imagenet\b|brats\b|tcia\b|cross[- ]validat\w+|"
     r"(?:accuracy|sensitivity|specificity|auc|f1)(?: score)? (?:of|is|was|reach\w+|=) (?:about |over )?\d|(?:two|three|independent|experienced|second|senior|expert|board[- ]certified)? ?(?:radiologists?|readers?|experts?|raters?|observers?|"
     r"physicians?|doctors?|clinicians?|colleagues?) (?:\w+ ){0,2}?(?:agree|confirm|concur|review|read|saw|validat|verif|check|mark|outlin|consent)\w*|"
     r"(?:confirmed|verified|validated|reviewed|checked|annotated|replicated|reproduced) (?:by|with|on|in)\b|(?<!be )read by\b|second (?:network|model|reader|method|opinion)\b|another (?:network|model|method)\b"
@@ -106,6 +107,7 @@ METHODS = (
 ADVICE_EXEMPT = re.compile(
     r"(?:should|must|needs? to|has to|have to)\b(?: \w+){0,2}? (?:be )?(?:\w+ )?(?:confirm|verif|check|review|regard|read|interpret|treat|taken|seen as|understood|view|used|correlat|considered (?:un|as|with))\w*|"
     r"\b(?:human|expert|independent|medical|professional|manual|radiological) (?:review|verification|confirmation|oversight|supervision|interpretation)\b|"
+    r"\b(?:clinical|radiological|expert) correlation\b|"
     r"\brequires? (?:\w+ )?(?:confirmation|verification|review|correlation|interpretation)", re.I
 )
 

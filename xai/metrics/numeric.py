@@ -28,7 +28,7 @@ _ON_AXES = re.compile(
 )
 _SLASHED = re.compile(rf"(?<![\w/]){_VALUE}\s*/\s*{_VALUE}\s*/\s*{_VALUE}(?![\w/])(?:\s*mm)?", re.I)
 _BY = re.compile(r"(?<=\d)\s*[x×*]\s*(?=\d)")
-_NOT_A_CLAIM = re.compile(r"^\s*\d+[.)]\s|\b\d-?D\b|\bMNI[- ]?152\b|\bICBM[- ]?\d+", re.I)
+_NOT_A_CLAIM = re.compile(r"^\s*\d+[.)]\s|\b\d-?D\b|\bMNI[- ]?152\b|\bICBM[- ]?\d+|\b(?:scale|range[sd]?|ranging|runs?|running|bounded|from)\b(?: (?:of|from|between))* 0(?:\.0+)? ?(?:to|and|-|–) ?1(?:00)?(?:\.0+)?(?![\d.]*\d)(?! ?%)|[(\[]0 ?(?:-|–|to) ?1[)\]]", re.I)
 _CHUNK = re.compile(r"[,;()\[\]]| and | while | with | versus | at ")
 
 
@@ -126,6 +126,8 @@ def _judge(sentence: Sentence, readable: str, number: Number, paired: set[str] |
 
 def _fits(quantity: Quantity, chunk: str, sentence: str, near: set[str], predicted: str, known: list[Quantity]) -> bool:
     """Whether the words around a number speak of `quantity`."""
+    if not near and re.search(r"\b(?:dice|DSC)\b", chunk, re.I) and "dice" not in quantity.path:
+        return False
     if quantity.anchor is not None:
         # Without any name in the sentence, "probability 87 %" can only mean the predicted class or the first region.
         spoken_of = bool(re.search(quantity.cue, sentence, re.I))

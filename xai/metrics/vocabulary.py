@@ -79,12 +79,19 @@ CLASS_WORDS = {
 OTHER_MODALITIES = (
     r"\b(?:CT\b|computed tomograph\w+|PET\b|positron emission|SPECT\b|T2(?:[- ]?weighted|w|\*)?|FLAIR\b|STIR\b|DWI\b|DTI\b|SWI\b|GRE\b|MRA\b|MRS\b|fMRI\b|"
     r"functional (?:MRI?|imaging|magnetic)|tractograph\w+|diffusion(?:[- ]weighted| is| imaging)?\b|ADC\b|susceptibility|gradient[- ]echo|proton[- ]density|"
-    r"ultraso\w+|x-?rays?|radiograph\w*|scintigra\w+|EEG\b|spectroscop\w+|spectr(?:um|a)\b|angiogra\w+|perfusion|(?:non|pre)[- ]?contrast|unenhanced|without (?:contrast|gadolinium)|"
+    r"ultraso\w+|x-?rays?|radiograph\w*|scintigra\w+|EEG\b|spectroscop\w+|spectr(?:um|a)\b|angiogra\w+|perfusion|(?:non|pre)[- ]?contrast|unenhanced|(?:without|before|prior to|no) (?:(?:any|the|intravenous|IV) )*(?:contrast|gadolinium)|"
     r"native (?:CT|T1|images?|scan)|\d(?:\.\d)?[- ]?T(?:esla)?\b|tesla\b|field strength|(?<!other )(?<!different )(?<!another )scanners?\b|slice thickness|echo time|repetition time)"
 )
 OWN_MODALITY = (
-    r"(?:contrast[- ]enhanced|post[- ]?contrast|gadolinium[- ]enhanced|CE)?[ ,-]*T1(?:[- ]weighted|w|c)?(?:\+C|[- ]Gd)?|contrast[- ]enhanced|"
-    r"post[- ]?(?:contrast|gadolinium)|gadolinium(?:[- ]enhanced)?|\bMRI?\b|magnetic resonance"
+    r"(?:contrast[- ]enhanced|post[- ]?contrast|gadolinium[- ]enhanced|CE)?[ ,-]*T1(?:[- ]?(?:weighted|w(?:t?i)?|ce|gd|c))?(?:\+C|[- ]Gd)?|contrast[- ]enhanced|"
+    r"post[- ]?(?:contrast|gadolinium)|gadolinium(?:[- ]enhanced)?|with (?:(?:intravenous|IV) )?contrast|contrast (?:medium|agent|material)|(?:after|following) (?:(?:intravenous|IV|the) )*contrast|\bMRI?\b|magnetic resonance"
+)
+
+# The group that matched is the plane; abbreviations count in capitals, or before what is cut.
+_CUT = r"(?=[ .-]+(?:plane|slice|section|view|cut|image|orientation|reformat|T1|MRI?|CE|post|contrast)\w*)"
+PLANE = re.compile(
+    rf"\b(?:trans|para|mid)?(?:(?P<axial>axial(?:ly)?\b|transverse(?:ly)?\b|horizontal(?:ly)?\b(?! (?:line|axis|gaze|band|fissure))|(?-i:AX|Ax|TRA|Tra)\b|(?:ax|tra)\b{_CUT})|"
+    rf"(?P<coronal>coronal(?:ly)?\b|(?-i:COR|Cor)\b|cor\b{_CUT}|frontal(?=[- ](?:plane|slice|section|view|cut|orientation)))|(?P<sagittal>sagittal(?:ly)?\b|(?-i:SAG|Sag)\b|sag\b{_CUT}))(?! sinus)", re.I
 )
 
 
