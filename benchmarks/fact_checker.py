@@ -2,7 +2,7 @@
 
     python benchmarks/fact_checker.py                        # phrasings it was not adapted to
     python benchmarks/fact_checker.py --adapted              # those it was adapted to as well
-    python benchmarks/fact_checker.py --phrasings held_out   # another set by name
+    python benchmarks/fact_checker.py --phrasings independent  # another set by name
     python benchmarks/fact_checker.py --writers template smollm2   # do their reports follow changed findings?
 
 Prints rates with 95 % Wilson intervals over reports; with --show each missed error and each false alarm.
@@ -14,10 +14,10 @@ import argparse
 import tempfile
 
 from xai.findings import Findings
-from xai.planted import ADAPTED_TO, HELD_OUT, INDEPENDENT, SECOND_READER, Wording, counterfactuals, run_benchmark
+from xai.planted import ADAPTED_TO, HELD_OUT, Wording, counterfactuals, run_benchmark
 from xai.reports import RawStore, write_report
 
-PHRASINGS = {"held_out": HELD_OUT, "independent": INDEPENDENT, "second_reader": SECOND_READER}
+PHRASINGS = {wording.name: wording for wording in (*ADAPTED_TO, HELD_OUT)}
 
 
 def show(wording: Wording, options: argparse.Namespace) -> None:
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--clean", type=int, default=300, help="reports without an error")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--adapted", action="store_true", help="run the phrasings that the checker was adapted to as well")
-    parser.add_argument("--phrasings", choices=PHRASINGS, default="second_reader", help="the set of phrasings to run")
+    parser.add_argument("--phrasings", choices=PHRASINGS, default=HELD_OUT.name, help="the set of phrasings to run (default: the one held out, %(default)s)")
     parser.add_argument("--show", action="store_true", help="print each missed error and each false alarm")
     parser.add_argument("--writers", nargs="+", default=[], choices=["template", "smollm2"], help="change findings under these writers instead")
     parser.add_argument("--findings", type=int, default=5, help="findings for each change")
