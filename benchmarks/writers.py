@@ -5,12 +5,15 @@
     python benchmarks/writers.py --show 5                            # and what was not found in the first five reports of each
 
 Reports are kept in `--folder`: a second call writes what is missing and checks all again. Prints means with 95 % bootstrap intervals over reports.
+With --to the tables are kept as CSV, with where they come from beside them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,9 @@ import pandas as pd
 from xai.findings import Findings
 from xai.metrics.facts import check_facts
 from xai.metrics.text import mean_interval, shared_sentences, shared_words
+from xai.paths import atomic, write_text
 from xai.planted.draws import draw_findings
+from xai.reference import commit, device
 from xai.reports import Report, WriterSettings, read_reports, template_report, write_reports
 from xai.reports.local import serve_locally
 
@@ -68,6 +73,26 @@ def readable(table: pd.DataFrame) -> str:
     return pd.DataFrame(shown).to_string()
 
 
+def inventions(reports: dict[str, list[Report]], findings: dict[str, Findings]) -> pd.DataFrame:
+    """What no finding supports, by writer, kind of claim and reason: how often, in how many reports, and the words it was said in first."""
+    rows = [
+        {"writer": name, "report": report.id, "kind": claim.kind, "reason": claim.reason, "words": claim.text}
+        for name, written in reports.items() for report in written for claim in check_facts(report.text, findings[report.id]).unsupported_claims
+    ]  # fmt: skip
+    groups = pd.DataFrame(rows, columns=["writer", "report", "kind", "reason", "words"]).groupby(["writer", "kind", "reason"], sort=False)
+    table = groups.agg(claims=("words", "size"), reports=("report", "nunique"), example=("words", "first")).reset_index()
+    return table.sort_values(["writer", "claims"], ascending=[True, False], kind="stable", ignore_index=True)
+
+
+def keep(folder: Path, tables: dict[str, pd.DataFrame], **made: object) -> None:
+    """The tables as CSV, and how, when and where they were made."""
+    for name, table in tables.items():
+        with atomic(folder / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False)
+    record = {"date": date.today().isoformat(), "commit": commit(), "device": device()} | made
+    write_text(folder / "writers.json", json.dumps(record, indent=1))
+
+
 def show(name: str, reports: list[Report], findings: dict[str, Findings]) -> None:
     """What is unsupported in some reports."""
     for report in reports:
@@ -83,6 +108,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of that model")
     parser.add_argument("--folder", type=Path, default=Path("runs/writers"), help="where reports are kept (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--to", type=Path, help="folder for the tables, such as results/writers")
     parser.add_argument("--show", type=int, default=0, help="print the unsupported claims of so many reports")
     options = parser.parse_args()
     files = drawn(options.findings, options.seed, options.folder / "findings")
@@ -100,8 +126,9 @@ def main() -> None:
         if written := read_reports(output):
             reports[name] = written
     table = table_of(reports, findings, options.seed)
-    table.to_csv(options.folder / "writers.csv", index=False)
     print(readable(table))
+    if options.to:
+        keep(options.to, {"writers": table.round(4), "inventions": inventions(reports, findings)}, findings=options.findings, seed=options.seed)
     for name, written in reports.items():
         show(name, written[: options.show], findings)
 

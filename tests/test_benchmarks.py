@@ -1,9 +1,11 @@
 """The benchmarks run and print what they say they print; what they measure is not asserted here."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -43,5 +45,9 @@ def test_the_writers_benchmark_keeps_its_reports(tmp_path):
     assert shown["reports"] == ["3"] and shown["precision"] == ["1", "[1,", "1]"] and shown["sentences as template"] == ["1", "[1,", "1]"]
     kept = (tmp_path / "template.jsonl").read_bytes()
     assert kept.count(b"\n") == 3
-    run(*arguments)
+    run(*arguments, "--to", str(tmp_path / "tables"))
     assert (tmp_path / "template.jsonl").read_bytes() == kept
+    table = pd.read_csv(tmp_path / "tables" / "writers.csv")
+    assert table["writer"].tolist() == ["template"] and table["precision"].tolist() == [1.0]
+    assert pd.read_csv(tmp_path / "tables" / "inventions.csv").columns.tolist() == ["writer", "kind", "reason", "claims", "reports", "example"]
+    assert {"date", "commit", "device", "findings", "seed"} <= set(json.loads((tmp_path / "tables" / "writers.json").read_text()))

@@ -47,7 +47,7 @@ def as_head(volume: nibabel.Nifti1Image, name: str = "head", field: nibabel.Nift
     """A whole head on the grid that slices are drawn from; `field` says where points of MNI152 lie in it if it stands elsewhere."""
     points = np.stack(np.meshgrid(*(LOWER_MM[axis] + VOXEL_MM * np.arange(SHAPE[axis]) for axis in range(3)), indexing="ij"), axis=-1)
     brain = _sample(datasets.load_mni152_brain_mask(resolution=2), points, mode="constant")
-    signal = _sample(volume, points if field is None else _mapped(points, field))
+    signal = _sample(volume, points if field is None else Mapping(field).to_volume(points))
     signal /= np.median(signal[brain > 0.5])
     # What stands at the sides goes on beyond them when slices reach further; air should, the neck below may.
     signal[[0, 1, -2, -1]] = signal[:, [0, 1, -2, -1]] = signal[:, :, [-2, -1]] = 0
@@ -104,16 +104,31 @@ def _register(volume: Path, reference: Path, mask: Path) -> np.ndarray:
     return sitk.GetArrayFromImage(field).transpose(2, 1, 0, 3) * (-1, -1, 1)
 
 
-def _mapped(points: np.ndarray, field: nibabel.Nifti1Image) -> np.ndarray:
-    """MNI points -> the volume's points; beyond the field its affine part goes on, with the rest of its border."""
-    values = np.asarray(field.dataobj, np.float64)
-    index = np.indices(values.shape[:3]).reshape(3, -1).T
-    own = index @ field.affine[:3, :3].T + field.affine[:3, 3]
-    wanted = own + values.reshape(-1, 3)
-    homogeneous = np.column_stack([own, np.ones(len(own))])
-    affine = np.linalg.lstsq(homogeneous[::50], wanted[::50], rcond=None)[0]
-    rest = nibabel.Nifti1Image((wanted - homogeneous @ affine).reshape(values.shape), field.affine)
-    return points @ affine[:3] + affine[3] + _sample(rest, points)
+class Mapping:
+    """Points of MNI152 <-> points of a volume, both in mm, from a displacement field (X, Y, Z, 3) on MNI152.
+
+    Beyond the field its affine part goes on, with the rest of its border.
+    """
+
+    def __init__(self, field: nibabel.Nifti1Image) -> None:
+        values = np.asarray(field.dataobj, np.float64)
+        own = np.indices(values.shape[:3]).reshape(3, -1).T @ field.affine[:3, :3].T + field.affine[:3, 3]
+        wanted = own + values.reshape(-1, 3)
+        homogeneous = np.column_stack([own, np.ones(len(own))])
+        self._affine = np.linalg.lstsq(homogeneous[::50], wanted[::50], rcond=None)[0]
+        self._rest = nibabel.Nifti1Image((wanted - homogeneous @ self._affine).reshape(values.shape), field.affine)
+
+    def to_volume(self, points: np.ndarray) -> np.ndarray:
+        """Points (..., 3) of MNI152 -> the volume's."""
+        return points @ self._affine[:3] + self._affine[3] + _sample(self._rest, points)
+
+    def to_mni(self, points: np.ndarray, rounds: int = 15) -> np.ndarray:
+        """The volume's points (..., 3) -> MNI152; a fixed point, since the field's rest is small and smooth."""
+        inverse = np.linalg.inv(self._affine[:3])
+        found = (points - self._affine[3]) @ inverse
+        for _ in range(rounds):
+            found = (points - self._affine[3] - _sample(self._rest, found)) @ inverse
+        return found
 
 
 def _sample(volume: nibabel.Nifti1Image, points: np.ndarray, *, mode: str = "nearest") -> np.ndarray:
