@@ -102,9 +102,9 @@ def test_mask_steps_say_their_dice():
     truth = squares(1)[0]
     half = truth.copy()
     half[:, 18:] = 0  # 6 of 12 columns stay
-    figure = plots.plot_mask_steps(images(1)[0], RNG.random((32, 32)), {"percentile": half, "exact": truth, "none": truth * 0}, truth)
+    figure = plots.plot_mask_steps(images(1)[0], RNG.random((32, 32)), {"percentile": half, "grabcut": truth, "none": truth * 0}, truth)
     titles = [axes.get_title("left") for axes in figure.axes if axes.images]
-    assert titles[2:] == ["1. percentile\nDice 0.67", "2. exact\nDice 1.00", "3. none\nDice 0.00"]
+    assert titles[2:] == ["1. percentile\nDice 0.67", "2. GrabCut\nDice 1.00", "3. none\nDice 0.00"]
     fill = figure.axes[2].images[1].get_array()
     assert ((fill[..., 3] > 0) == half.astype(bool)).all()
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from xai.metrics.overlap import dice
 from xai.paths import LABELS, METHODS
 from xai.plotting.base import (
-    BASELINE_DASHES, BLUE, GREEN, GREY, INK, LABEL_COLOURS, LIGHT, ORANGE, OUTLINE, PURPLE, SKY, WIDTH,
+    BASELINE_DASHES, BLUE, GREEN, GREY, INK, LABEL_COLOURS, LIGHT, NAMES, ORANGE, OUTLINE, PURPLE, SKY, WIDTH,
     StudyFigure, draw_heat, draw_mask, draw_slice, heat_bar, method_colour, name_of, ordered_methods, outline,
     spread, styled,
 )  # fmt: skip
@@ -53,7 +53,7 @@ def plot_mask_steps(image: np.ndarray, heatmap: np.ndarray, steps: Mapping[str, 
     panels[1].set_title("heatmap")
     for number, (axes, (name, mask)) in enumerate(zip(panels[2:], steps.items()), 1):
         draw_mask(axes, image, mask, truth)
-        axes.set_title(f"{number}. {name}\nDice {dice(mask[None], truth[None])[0]:.2f}")
+        axes.set_title(f"{number}. {NAMES.get(name, name)}\nDice {dice(mask[None], truth[None])[0]:.2f}")
     for axes in panels[2 + len(steps) :]:
         axes.set_axis_off()
     heat_bar(figure, grid, shrink=0.7)
