@@ -17,9 +17,9 @@ from scipy import ndimage
 
 from xai import atlas_reference
 from xai.atlas import (
-    Candidate, NotLocalisable, Place, anatomy_at, load_atlas, load_templates, localise, name_regions,
+    Candidate, NotLocalisable, Place, anatomy_at, load_atlas, load_templates, localise, name_regions, positions,
 )  # fmt: skip
-from xai.atlas_validation import naive_place, validate
+from xai.atlas_validation import errors_at, naive_place, regions_at, validate
 from xai.data.phantom import make_phantom
 from xai.paths import PLANES, StudyError
 
@@ -396,6 +396,37 @@ def test_phantom_heads_are_placed_and_named():
     assert errors["through_plane_mm"].median() <= 3 and errors["in_plane_mm"].median() <= 3
     assert errors["top3"].dropna().astype(float).mean() >= 0.8
     assert errors["hemisphere_right"].dropna().astype(float).mean() == 1
+
+
+def test_errors_at_points_are_those_that_were_made():
+    place = exact_place("axial", 20, side=64, weights=(0.75, 0.25), step=4.0)
+    pixels = np.argwhere(disc(grid("axial", 20, side=64), (30, -20, 20), 12))
+    truth = positions(pixels, place)[0][0] + (3.0, 4.0, 6.0)
+    errors = errors_at(place, "axial", pixels, truth)
+    assert errors["through_plane_mm"] == pytest.approx(6) and errors["in_plane_mm"] == pytest.approx(5)
+    assert errors["side_right"] == 1 and errors["covered"] == 0
+    # Mean of the candidates is a quarter of the step away, standard deviation sqrt(3)/4 of it: 90 % reach 2.8 mm.
+    for off, covered in ((3.7, 1), (3.9, 0), (-1.7, 1), (-1.9, 0)):
+        towards = np.sign(positions(pixels, place)[0][1][0, 2] - positions(pixels, place)[0][0][0, 2])
+        moved = positions(pixels, place)[0][0] + (0, 0, towards * off)
+        assert errors_at(place, "axial", pixels, moved)["covered"] == covered
+    mirrored = truth * (-1, 1, 1)
+    assert errors_at(place, "axial", pixels, mirrored)["side_right"] == 0
+    assert np.isnan(list(errors_at(None, "axial", pixels, truth).values())).all()
+
+
+def test_regions_at_points_say_what_is_named_instead():
+    place = exact_place("axial", 20, side=64)
+    pixels = np.argwhere(disc(grid("axial", 20, side=64), (-45, 20, 20), 10))
+    truth = positions(pixels, place)[0][0]
+    named = regions_at(place, "axial", pixels, truth)
+    assert len(named) and (named["rank"] == 1).all() and (named["region"] == named["named"]).all()
+    other = regions_at(place, "axial", pixels, truth * (-1, 1, 1))  # the same region of the wrong side
+    assert (other["rank"] > 1).all() and set(other["region"].str[-7:]) != set(other["named"].str[-7:])
+    missing = regions_at(None, "axial", pixels, truth)
+    assert len(missing) == len(named) and missing["rank"].isna().all()
+    ventricle = np.array([[0.0, 2.0, 14.0]])
+    assert len(regions_at(place, "axial", pixels[:1], ventricle)) == 0
 
 
 def test_a_slice_that_cannot_be_placed_is_a_row_of_missing_values():

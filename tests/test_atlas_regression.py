@@ -7,16 +7,18 @@ import re
 import subprocess
 import sys
 
+import nibabel
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from xai import atlas_training
+from xai.atlas_heads import acquired_slices, aligned
 from xai.atlas_network import build_network, cells_loss, targets
 from xai.atlas_poses import PRIOR_MEAN, matrices
 from xai.atlas_reading import CELLS, PIXELS, SCALE_MM, Reading, as_input, as_reading, forward, read
 from xai.atlas_regression import fit
-from xai.atlas_synthesis import Head, draw_slices
+from xai.atlas_synthesis import Head, draw_slices, warped_slices
 from xai.data.phantom_canvas import LOWER_MM
 from xai.data.phantom_head import load_head
 from xai.paths import PLANES
@@ -116,6 +118,48 @@ def test_slices_depend_on_the_seed_alone(ramp):
     np.testing.assert_array_equal(first.pictures, again.pictures)
     assert np.isfinite(first.pictures).all() and first.pictures.min() >= 0
     assert not np.array_equal(first.pictures, other.pictures)
+
+
+def test_warped_slices_show_what_their_coordinates_say(ramp):
+    """The signal is the true y, where no tumour has reached."""
+    made = list(warped_slices(ramp, 6, seed=2, side=96))
+    assert [item.plane for item in made] == [*PLANES, *PLANES]
+    far = []
+    for item in made:
+        away = ndimage.distance_transform_edt(item.mask == 0)[tuple(item.pixels.T)] > 16  # beyond the soft edge of the widest tumour
+        far.append(np.abs(item.picture[tuple(item.pixels.T)] - 200 - item.mni[:, 1])[away])
+        assert item.mask.any() and (np.linalg.norm(item.mni - (0, -18, 5), axis=1) < 74).all()
+    assert len(np.concatenate(far)) > 200 and np.concatenate(far).max() < 1.0
+    again = next(iter(warped_slices(ramp, 1, seed=2, side=96)))
+    np.testing.assert_array_equal(again.picture, made[0].picture)
+
+
+def test_acquired_slices_are_shown_radiologically_with_their_coordinates():
+    """A volume stored left to right and back to front, thick slices; its values are its own x, then y."""
+    affine = np.array([[-2.0, 0, 0, 96], [0, 2.0, 0, -126], [0, 0, 8.0, -40], [0, 0, 0, 1]])
+    index = np.indices((96, 110, 12)).reshape(3, -1).T
+    points = (index @ affine[:3, :3].T + affine[:3, 3]).reshape(96, 110, 12, 3)
+    tumour = nibabel.Nifti1Image((np.linalg.norm(points - (30, -20, 24), axis=-1) < 12).astype(np.uint8), affine)
+    for axis in (0, 1, 2):
+        made = list(acquired_slices(nibabel.Nifti1Image(points[..., axis].astype(np.float32), affine), tumour))
+        assert len(made) > 8
+        for item in made:
+            np.testing.assert_allclose(item.picture[tuple(item.pixels.T)], item.mni[:, axis], atol=1e-3)
+    rows, columns = item.picture.shape
+    assert (rows, columns) == (110, 96)
+    marked = next(item for item in made if item.mask.sum() > 50)
+    row, column = np.argwhere(marked.mask).mean(axis=0)
+    assert column < columns / 2  # the patient's right is on the left of the picture
+    assert all(item.plane == "axial" for item in made)
+
+
+def test_a_registration_that_was_kept_moves_the_affine(tmp_path):
+    volume = nibabel.Nifti1Image(np.zeros((4, 4, 4), np.float32), np.diag([2.0, 2, 2, 1]))
+    nibabel.save(volume, tmp_path / "a.nii.gz")
+    moved = np.eye(4)
+    moved[:3, 3] = 5, 6, 7
+    (tmp_path / "a.mni.json").write_text(json.dumps(moved.tolist()))
+    np.testing.assert_allclose(aligned(tmp_path / "a.nii.gz", tmp_path / "none").affine, [[2, 0, 0, 5], [0, 2, 0, 6], [0, 0, 2, 7], [0, 0, 0, 1]])
 
 
 def test_numpy_reads_what_keras_would_from_the_saved_weights(ramp, tmp_path):

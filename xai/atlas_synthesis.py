@@ -7,6 +7,7 @@ a smooth random warp, cut at a random pose, with random contrast, bias field, bl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Iterator, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from xai.atlas_reading import CELLS, PIXELS
 from xai.paths import PLANES
 
 RANGE_MM = {"axial": (-62.0, 74.0), "coronal": (-96.0, 66.0), "sagittal": (-66.0, 66.0)}
+VALIDATION_MM = {"axial": (-40.0, 62.0), "coronal": (-80.0, 50.0), "sagittal": (0.0, 56.0)}  # levels that show brain
 # Spread of poses (as `atlas_matching.POSE` without the position): wider than clinical slices, so that those lie well inside.
 POSE_MEAN = {plane: np.array([np.log(250.0), 0.0, 0.0, 0.0, 0.48 if plane == "axial" else 0.42, 0.5, 0.0]) for plane in PLANES}
 POSE_SD = np.array([0.17, 0.12, 0.20, 0.09, 0.09, 0.06, 0.06])
@@ -53,6 +55,40 @@ def draw_slices(heads: list[Head], count: int, seed: int) -> Slices:
     made = [_no_head(generator) if generator.random() < NO_HEAD_SHARE else _slice(heads, generator) for _ in range(count)]
     pictures, mni, brain, head, plane = (np.stack([item[part] for item in made]) for part in range(5))
     return Slices(pictures.astype(np.float32), mni.astype(np.float32), brain.astype(np.float32), head.astype(np.float32), plane.astype(np.int32))
+
+
+class KnownSlice(NamedTuple):
+    """picture (H, W); mask (H, W) of a tumour, or None; plane; row and column of points of the brain (P, 2), and their MNI152 mm (P, 3)."""
+
+    picture: np.ndarray
+    mask: np.ndarray | None
+    plane: str
+    pixels: np.ndarray
+    mni: np.ndarray
+
+
+def warped_slices(head: Head, count: int, seed: int, *, side: int = 192) -> Iterator[KnownSlice]:
+    """Slices of one head for validation, planes in turn: warped anew for each, tilted by up to ten degrees, with a tumour, otherwise as it is.
+
+    No contrast, window, noise or field of view is drawn at random: what is measured is anatomy.
+    """
+    generator = np.random.default_rng(seed)
+    made = 0
+    while made < count:
+        plane, tilt = PLANES[made % 3], np.deg2rad(10)
+        pose = np.r_[generator.uniform(*VALIDATION_MM[plane]), np.log(generator.uniform(220, 270)), generator.uniform(-tilt, tilt, 3), POSE_MEAN[plane][4:]]
+        points = _points(side) @ matrices(pose[None], plane)[0].T
+        mni = _warp(points, generator)
+        index = np.moveaxis((mni - head.lower_mm) / head.voxel_mm, -1, 0)
+        signal, brain = (ndimage.map_coordinates(part, index, order=1, mode="nearest") for part in (head.signal, head.brain))
+        if (brain > 0.5).mean() < 0.05:  # hardly any brain
+            continue
+        centre = np.argwhere(brain > 0.5)[generator.integers(int((brain > 0.5).sum()))]
+        distance = np.hypot(*((np.moveaxis(np.indices(brain.shape), 0, -1) - centre) / generator.uniform(4, 16, 2)).T).T
+        signal = signal + (generator.uniform(0.4, 2.2) - signal) / (1 + np.exp((distance - 1) * 8))
+        inside = np.argwhere(brain[::4, ::4] > 0.5) * 4
+        yield KnownSlice(signal.astype(np.float32), (distance < 1).astype(np.uint8), plane, inside, mni[tuple(inside.T)])
+        made += 1
 
 
 def _slice(heads: list[Head], generator: np.random.Generator):

@@ -60,6 +60,89 @@ def _validate_one(case: str, image: np.ndarray, mask: np.ndarray, plane: str, mn
     return row | dict(zip(names, values))
 
 
+def errors_at(place: Place | None, plane: str, pixels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Errors of a slice's place at points of the brain whose MNI152 mm are known.
+
+    Parameters
+    ----------
+    place : Place, or None where the slice was not placed
+    plane : str
+    pixels : (P, 2) row and column
+    truth : (P, 3) mm
+
+    Returns
+    -------
+    dict
+        ``through_plane_mm``, ``in_plane_mm``: mean distance over the points, at the best candidate. ``side_right``: share of the points at
+        least 3 mm from the midline that are placed on their own side (missing in sagittal slices, which do not tell sides apart).
+        ``covered``: does the interval that is said to hold the level with 90 % (normal, from the candidates' spread) hold it? Missing values
+        where there is no place.
+    """
+    if place is None:
+        return dict.fromkeys(("through_plane_mm", "in_plane_mm", "side_right", "covered"), np.nan)
+    axis = AXIS[plane]
+    found, weights, truth = _comparable(place, pixels, truth)
+    error, levels = np.abs(found[0] - truth), found[..., axis].mean(axis=1)
+    middle = weights @ levels
+    reach = 1.645 * np.sqrt(weights @ (levels - middle) ** 2)
+    sided = np.abs(truth[:, 0]) >= MIDLINE_MM
+    same = (weights @ found[..., 0] > 0)[sided] == (truth[sided, 0] > 0)
+    return {
+        "through_plane_mm": error[:, axis].mean(), "in_plane_mm": np.linalg.norm(np.delete(error, axis, axis=1), axis=1).mean(),
+        "side_right": same.mean() if axis and sided.any() else np.nan, "covered": float(abs(truth[:, axis].mean() - middle) <= reach),
+    }  # fmt: skip
+
+
+def regions_at(place: Place | None, plane: str, pixels: np.ndarray, truth: np.ndarray) -> pd.DataFrame:
+    """The cortical region at points whose MNI152 mm are known, and what is named there; arguments as of `errors_at`.
+
+    Returns
+    -------
+    DataFrame
+        One row for each point where the atlas has a cortical region of at least 25 %: `region`, the likeliest one there; `named`, the first
+        one named; `rank` of the true region among those named, from 1 on (missing where the slice was not placed). In axial and coronal
+        slices a region of the wrong side is a wrong region.
+    """
+    sides = AXIS[plane] != 0
+    names, members = _cortical(sides)
+
+    def merged(probabilities: np.ndarray) -> np.ndarray:
+        return np.stack([probabilities[:, numbers].sum(axis=1) for numbers in members], axis=1)
+
+    true = merged(anatomy_at(truth))
+    cortex = np.flatnonzero(true.max(axis=1) >= LABEL_THRESHOLD)
+    region = true[cortex].argmax(axis=1)
+    table = pd.DataFrame({"region": [names[number] for number in region], "named": None, "rank": np.nan})
+    if place is not None and len(cortex):
+        found, weights, _ = _comparable(place, pixels[cortex], truth[cortex])
+        named = merged(sum(weight * anatomy_at(points) for weight, points in zip(weights, found)))
+        table["named"] = [names[number] for number in named.argmax(axis=1)]
+        table["rank"] = 1.0 + (named > np.take_along_axis(named, region[:, None], axis=1)).sum(axis=1)
+    return table
+
+
+def _comparable(place: Place, pixels: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Found points (C, P, 3), weights (C,) and true points (P, 3); those of sagittal slices on one side, since it cannot be told."""
+    found, weights = positions(pixels, place)
+    if AXIS[place.plane] == 0:
+        found, truth = np.stack([_one_side(points) for points in found]), _one_side(truth)
+    return found, weights, np.asarray(truth, float)
+
+
+def _one_side(points: np.ndarray) -> np.ndarray:
+    """Points (P, 3) of a sagittal slice, mirrored where their mean lies on the left."""
+    return points * (np.sign(points[:, 0].mean()) or 1.0, 1.0, 1.0)
+
+
+def _cortical(sides: bool) -> tuple[list[str], list[list[int]]]:
+    """Names of the cortical regions and the numbers of their maps; without `sides` left and right are one region."""
+    members: dict[str, list[int]] = {}
+    for number, label in enumerate(load_atlas().labels):
+        if label.kind == "cortical":
+            members.setdefault(f"{label.name} ({label.hemisphere})" if sides else label.name, []).append(number)
+    return list(members), list(members.values())
+
+
 def naive_place(shape: tuple[int, int], plane: str) -> Place:
     """What stretching the picture over the atlas's middle slice of that plane says: no comparison at all, for comparison."""
     atlas = load_atlas()
