@@ -89,6 +89,8 @@ def unseen(slices: Iterable[KnownSlice], heads: str) -> tuple[pd.DataFrame, pd.D
 def unseen_summary(errors: pd.DataFrame, named: pd.DataFrame) -> pd.DataFrame:
     """By heads, plane and method. A point of a slice that was not placed counts as named wrongly: there is no abstaining here."""
     records = []
+    pooled = [table.assign(heads="patients, all")[table["heads"].str.startswith("patients")] for table in (errors, named)]
+    errors, named = (pd.concat([whole, table], ignore_index=True) for whole, table in zip(pooled, (errors, named)))
     for keys, part in errors.groupby(["heads", "plane", "method"], sort=False):
         points = named[(named[["heads", "plane", "method"]] == keys).all(axis=1)]
         records.append(dict(zip(("heads", "plane", "method"), keys)) | {
