@@ -31,6 +31,7 @@ __all__ = [
 ]  # fmt: skip
 
 AXIS = {plane: FRAMES[plane][0] for plane in PLANES}
+NO_HEAD = 0.5  # probability of no head from which on none is looked for; 0.08 is the highest on 2,537 real slices
 MAXIMUM_CANDIDATES = 12
 CANDIDATE_SPACING_MM = 2.0
 MAXIMUM_REGIONS = 5
@@ -137,6 +138,11 @@ def localise(
         )
     coarse, fine = (matching.prepare(image, known, level, size) for size in (matching.COARSE_PIXELS, matching.FINE_PIXELS))
     reading = None if method == "retrieval" else read(image)
+    if reading is not None and reading.planes[-1] > NO_HEAD:
+        raise NotLocalisable(
+            f"The image shows no head with a probability of {reading.planes[-1]:.2f}, expected a slice of a head upright; "
+            "leave it out or give another image."
+        )
     # The network is right about the plane where a match errs: coronal and sagittal slices resemble others of the template.
     planes = [plane] if plane else PLANES if reading is None else [PLANES[int(np.argmax(reading.planes[: len(PLANES)]))]]
     fits = {name: None if reading is None else fit(reading, name, _usable(known)) for name in planes}
