@@ -1,7 +1,7 @@
 """Which writer says only what was found? The same findings, drawn at random, under each writer, every report checked.
 
     python benchmarks/writers.py                                     # template, SmolLM2 with and without its grammar, 100 findings
-    python benchmarks/writers.py --writers template --gguf model.gguf --findings 30   # another local model, as an OpenAI-compatible server
+    python benchmarks/writers.py --gguf model.gguf                   # and another local model, as an OpenAI-compatible server, on 30 of them
     python benchmarks/writers.py --show 5                            # and what was not found in the first five reports of each
 
 Reports are kept in `--folder`: a second call writes what is missing and checks all again. Prints means with 95 % bootstrap intervals over reports.
@@ -84,6 +84,11 @@ def inventions(reports: dict[str, list[Report]], findings: dict[str, Findings]) 
     return table.sort_values(["writer", "claims"], ascending=[True, False], kind="stable", ignore_index=True)
 
 
+def beginnings(reports: dict[str, list[Report]], length: int = 400) -> pd.DataFrame:
+    """How each writer began its report of the first findings."""
+    return pd.DataFrame([{"writer": name, "beginning": f"{written[0].text[:length].strip()} …"} for name, written in reports.items()])
+
+
 def keep(folder: Path, tables: dict[str, pd.DataFrame], **made: object) -> None:
     """The tables as CSV, and how, when and where they were made."""
     for name, table in tables.items():
@@ -105,6 +110,7 @@ def main() -> None:
     parser.add_argument("--findings", type=int, default=100)
     parser.add_argument("--writers", nargs="+", default=["template", "smollm2", "smollm2_free"], choices=["template", "smollm2", "smollm2_free"])
     parser.add_argument("--gguf", type=Path, help="weights of another model; it writes through openai_compatible")
+    parser.add_argument("--gguf-findings", type=int, default=30, help="how many of the findings that model gets (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of that model")
     parser.add_argument("--folder", type=Path, default=Path("runs/writers"), help="where reports are kept (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=7)
@@ -122,13 +128,15 @@ def main() -> None:
     reports = {}
     for name, own in settings.items():
         output = options.folder / f"{name}.jsonl"
-        print(f"{name}: {write_reports(files, name, settings=own, output=output)}", flush=True)
+        own_files = files[: options.gguf_findings] if name == "openai_compatible" else files
+        print(f"{name}: {write_reports(own_files, name, settings=own, output=output)}", flush=True)
         if written := read_reports(output):
             reports[name] = written
     table = table_of(reports, findings, options.seed)
     print(readable(table))
     if options.to:
-        keep(options.to, {"writers": table.round(4), "inventions": inventions(reports, findings)}, findings=options.findings, seed=options.seed)
+        tables = {"writers": table.round(4), "inventions": inventions(reports, findings), "beginnings": beginnings(reports)}
+        keep(options.to, tables, findings=options.findings, seed=options.seed, gguf=options.gguf and options.gguf.name)
     for name, written in reports.items():
         show(name, written[: options.show], findings)
 
