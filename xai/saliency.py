@@ -40,8 +40,17 @@ class ClassActivationMap(ABC):
 
     def raw(self, evidence: Evidence) -> np.ndarray:
         """Unnormalised maps (B, h, w) on the grid of the target layer, NaN replaced by zero."""
-        weights = np.nan_to_num(self.channel_weights(evidence))
-        return np.maximum(np.einsum("bhwk,bk->bhw", np.nan_to_num(evidence.activations), weights), 0.0)
+        weights = np.nan_to_num(self.channel_weights(evidence)).astype(np.float32)
+        maps = _weighted(evidence.activations, weights)
+        if not np.isfinite(maps).all():  # rare, and looking first would cost as much as the sum
+            maps = _weighted(np.nan_to_num(evidence.activations), weights)
+        return np.maximum(maps, 0.0)
+
+
+def _weighted(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """sum_k w_k A_k: (B, h, w, K), (B, K) -> (B, h, w)."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.matmul(activations.reshape(len(weights), -1, weights.shape[1]), weights[..., None]).reshape(activations.shape[:3])
 
 
 class GradCAM(ClassActivationMap):
@@ -68,12 +77,23 @@ class GradCAMPlusPlus(ClassActivationMap):
     name = "gradcampp"
 
     def channel_weights(self, evidence: Evidence) -> np.ndarray:
-        gradients = evidence.gradients.astype(np.float64)
-        total = evidence.activations.sum(axis=(1, 2), keepdims=True, dtype=np.float64)
-        squared = gradients**2
-        denominator = 2.0 * squared + total * squared * gradients
-        alpha = np.divide(squared, denominator, out=np.zeros_like(squared), where=denominator != 0.0)
-        return (alpha * np.maximum(gradients, 0.0)).sum(axis=(1, 2))
+        return np.stack([self._of_one(*pair) for pair in zip(evidence.activations, evidence.gradients)])
+
+    @staticmethod
+    def _of_one(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+        """(h, w, K) -> (K,); image by image, because one fits into a processor's cache and a batch does not.
+
+        Where g > 0, alpha ReLU(g) is g / (2 + (sum A) g): a square less to overflow or vanish.
+        """
+        positive = np.maximum(gradients, 0)
+        with np.errstate(invalid="ignore", divide="ignore"):  # infinite activations; zero denominators
+            ratio = positive * activations.sum(axis=(0, 1), dtype=np.float64)
+            ratio += 2.0
+            undefined = None if ratio.all() else ratio == 0.0
+            np.divide(positive, ratio, out=ratio)
+        if undefined is not None:
+            ratio[undefined] = 0.0
+        return ratio.sum(axis=(0, 1))
 
 
 class ScoreCAM(ClassActivationMap):
