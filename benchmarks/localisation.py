@@ -107,6 +107,7 @@ def unseen_summary(errors: pd.DataFrame, named: pd.DataFrame) -> pd.DataFrame:
 def regions(named: pd.DataFrame) -> pd.DataFrame:
     """By heads and true region, sides together, as placed by both: points, how often named first or among three, and what is named instead."""
     own = named[named["method"] == "both"].copy()
+    own["heads"] = own["heads"].str.partition(",")[0]  # all patients together
     for column in ("region", "named"):
         own[column] = own[column].str.replace(r" \((left|right)\)$", "", regex=True)
     records = []

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from xai.data.dataset import Dataset
-from xai.findings import Findings
+from xai.findings import Findings, shown
 from xai.metrics import overlap
 from xai.metrics.classification import accuracy_by, classification_table, expected_calibration_error, mcnemar
 from xai.metrics.intervals import patient_interval
@@ -224,7 +224,7 @@ def reports_side_by_side(study: Study, profile: Profile) -> dict:
     texts = {name: reports.loc[(reports["writer"] == name) & (reports["id"] == identifier), "text"] for name in status}
     prompt = "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in build_prompt(findings))
     return {
-        "findings": findings.model_dump_json(indent=1), "prompt": prompt,
+        "findings": shown(findings.model_dump_json(indent=1)), "prompt": prompt,
         "reports": {name: text.iloc[0] if len(text) else None for name, text in texts.items()},
     }  # fmt: skip
 

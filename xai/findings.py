@@ -191,6 +191,11 @@ class Findings(_Record):
         write_text(path, self.model_dump_json(indent=2) + "\n")
 
 
+def shown(text: str) -> str:
+    """Findings as JSON for a reader: numbers to four digits; the file holds them whole."""
+    return json.dumps(json.loads(text, parse_float=lambda digits: float(f"{float(digits):.4g}")), indent=1, ensure_ascii=False)
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of `Findings`, as published with the book."""
     return Findings.model_json_schema()

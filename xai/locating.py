@@ -17,7 +17,7 @@ from xai.atlas import (
 from xai.atlas_validation import validate
 from xai.data.dataset import Dataset
 from xai.data.phantom import make_phantom
-from xai.findings import Findings, summarise_mask
+from xai.findings import Findings, shown, summarise_mask
 from xai.metrics.overlap import dice
 from xai.paths import LABELS, PLANES, Study
 from xai.profiles import Profile
@@ -172,21 +172,21 @@ def on_atlas(image: np.ndarray, mask: np.ndarray, found: Place, *, convention: L
     numbers = np.unique(names, return_inverse=True)[1] + 1
     label_map = np.where(probabilities.max(axis=1) >= LABEL_THRESHOLD, numbers[probabilities.argmax(axis=1)], 0)
     anatomy = name_regions(mask, found, convention=convention)
-    shown = {int(numbers[names.index(region.name)]): region.name for region in anatomy.regions}
+    drawn = {int(numbers[names.index(region.name)]): region.name for region in anatomy.regions}
     axis = AXIS[found.plane]
     # Where each candidate puts the mask's centre: the slice may be tilted, so its own level says less.
     centre = np.append(np.argwhere(mask).mean(axis=0), 1.0)
     return {
         "image": image, "mask": mask, "template_image": load_templates().sample("signal", points).reshape(image.shape),
-        "label_map": label_map.reshape(image.shape), "names": shown,
+        "label_map": label_map.reshape(image.shape), "names": drawn,
         "positions_mm": np.array([(candidate.pixel_to_mni @ centre)[axis] for candidate in found.candidates]),
         "weights": np.array([candidate.weight for candidate in found.candidates]), "axis_name": "xyz"[axis],
     }  # fmt: skip
 
 
 def example_findings(study: Study, regions: pd.DataFrame) -> str:
-    """The JSON hand-over of the middle case."""
-    return study.findings(middle_case(study, regions)).read_text(encoding="utf-8")
+    """The JSON hand-over of the middle case, for reading."""
+    return shown(study.findings(middle_case(study, regions)).read_text(encoding="utf-8"))
 
 
 def make_findings(

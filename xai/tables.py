@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Sequence
 
+import numpy as np
 import pandas as pd
 
 from xai.paths import Study, atomic
@@ -81,7 +82,7 @@ def show(frame: pd.DataFrame, *, columns: Sequence[str] | None = None, mark: Seq
         Columns whose best value is bold, all of them where several are equal as shown.
     """
     wanted = [name for name in (columns or frame.columns) if not name.endswith(("_low", "_high"))]
-    texts = [[_text(value, name) for value in frame[name]] for name in wanted]
+    texts = [[_text(value, name, whole=_whole(frame[name])) for value in frame[name]] for name in wanted]
     bold = set()
     for column, name in enumerate(wanted):
         if name in mark and frame[name].notna().any():
@@ -100,13 +101,19 @@ def show(frame: pd.DataFrame, *, columns: Sequence[str] | None = None, mark: Seq
     return ShownTable([headers, *map(list, zip(*texts))], bold, numeric)
 
 
-def _text(value, column: str) -> str:
+def _whole(column: pd.Series) -> bool:
+    """Does a column of numbers hold counts alone? Otherwise 4 is said as 4.0, like its neighbours."""
+    numbers = column.dropna()
+    return not pd.api.types.is_float_dtype(column) or bool((numbers == numbers.round()).all())
+
+
+def _text(value, column: str, *, whole: bool = False) -> str:
     """Round to what some hundred slices support: three decimals for shares, one for larger quantities and those with a unit."""
     if isinstance(value, str):
         return NAMES.get(value, value)
     if pd.isna(value):
         return "–"
-    if isinstance(value, (int,)) or float(value).is_integer() and abs(value) > 1:
+    if isinstance(value, int) or float(value).is_integer() and (whole or isinstance(value, np.integer)) and abs(value) > 1:
         return f"{int(value):,}".replace(",", "\u202f")
     if column in ("learning_rate",):
         return f"{value:g}"
