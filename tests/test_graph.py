@@ -18,6 +18,7 @@ import yaml
 from browser import browser  # noqa: F401: the fixture
 from bs4 import BeautifulSoup
 from page_checks import dead_links, faults_of, find_pages
+from test_reports import KEY, chat_server, completion
 
 from xai.profiles import NINE
 
@@ -285,3 +286,22 @@ def test_the_cluster_profile_is_accepted(study):
     rules = set(re.findall(r"^rule (\w+):", (study / "Snakefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(profile["set-resources"]) == set(profile["set-threads"]) == {"training", "ablation", "leakage", "learning_curve", "second_head", "shuffled_labels", "saliency"} <= rules
     assert all(resources["gpu"] == 1 for resources in profile["set-resources"].values())
+
+
+def test_a_key_is_in_no_file_of_run_book_or_logs(study):
+    """Last, because it changes the study: a service answers with the key, the page is rendered, and every file is searched."""
+    runs, output = study / "runs" / "smoke", "runs/smoke/notebooks/06_reports_grok3.ipynb"
+    variables = environment(study) | {"XAI_API_KEY": KEY}
+    try:
+        with chat_server(completion(f"The key is {KEY}.")) as (address, requests):
+            chapter = ["python", "-m", "xai.chapter", "notebooks/06_reports.md", output, "-p", "study", "runs/smoke", "-p", "writer", "grok3"]
+            for command in ([*chapter, "-p", "base_url", address], ["python", "-m", "xai.bookbuild", "--study", "runs/smoke"]):
+                with open(runs / "logs" / "key.log", "a") as log:
+                    subprocess.run(command, cwd=study, env=variables, stdout=log, stderr=log, check=True)
+        assert len(requests) == 3 and all(KEY in str(request.headers) for request in requests)
+        page = (study / "book/_build/html/chapters/06_reports_grok3.html").read_text(encoding="utf-8")
+        assert "[key removed]" in page
+        searched = [path for folder in ("runs", "book", ".snakemake") for path in (study / folder).rglob("*") if path.is_file()]
+        assert len(searched) > 500 and not [path for path in searched if KEY.encode() in path.read_bytes()]
+    finally:
+        (runs / "reports" / "grok3.jsonl").unlink(missing_ok=True)
