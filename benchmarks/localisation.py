@@ -8,7 +8,7 @@ is the distance between the tumour's centre and the sella, read off the template
 called "chosen on"; "held out" are the others.
 
 Volumes are registered to MNI152 first (SimpleITK; kept beside them, look at the result), so that every pixel's place is known: patients' slices
-as acquired, their tumour left out, and slices of a head never trained on, warped anew for each, tilted, with a tumour. Their truth is as good
+as acquired (their headers must hold the true spacing), their tumour left out, and slices of a head never trained on, warped anew for each, tilted, with a tumour. Their truth is as good
 as the registration: a few millimetres for an affine one of thick slices. With --to the tables are kept as CSV, with where they come from.
 """
 
@@ -165,8 +165,11 @@ def main() -> None:
     for name, table in tables.items() if options.to else ():
         with atomic(options.to / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)
-        record = {"date": date.today().isoformat(), "commit": commit(), "device": device(), "slices": options.slices}
-        record |= {} if name == "anchor" else {"volumes": [path.name for path in options.volumes], "head": options.head and options.head.name}
+        record = {"date": date.today().isoformat(), "commit": commit(), "device": device()}
+        record |= {"slices": options.slices} if name == "anchor" else {
+            "volumes": [path.name for path in options.volumes], "chosen_on": options.chosen_on,
+            "head": options.head and options.head.name, "head_slices": options.head_slices, "seed": options.seed,
+        }  # fmt: skip
         write_text(options.to / f"{name}.json", json.dumps(record, indent=1))
 
 

@@ -31,7 +31,7 @@ READ_SEEDS = 4  # of all seeds
 READING_WEIGHT = 3.0  # chosen, with `atlas_regression.INFLATION`, on half of the patients of the anchor; see benchmarks/localisation.py
 DRAWS = 150
 # Scores overstate the evidence, because heads differ from the template. Chosen so that 90 % intervals hold the level of nine in ten slices
-# of three glioma patients; see benchmarks/localisation.py for three others and another head.
+# of three glioma patients, with three others and Colin27 in view; see benchmarks/localisation.py.
 TEMPERATURE = 50.0
 SHARPNESS = 400.0  # weight of the NCC against the prior: about the number of independent pixels in a slice
 
