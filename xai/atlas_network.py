@@ -23,14 +23,15 @@ def build_network() -> keras.Model:
         kept.append(x)
     top = _block(_block(x, FILTERS[3], 2), FILTERS[3])  # 3 x 3
     whole = layers.GlobalAveragePooling2D()(top)
-    plane = layers.Dense(len(PLANES) + 1, name="plane")(layers.Dropout(0.1)(whole))
+    precise = keras.config.dtype_policy().variable_dtype  # a coordinate has more digits than features need
+    plane = layers.Dense(len(PLANES) + 1, dtype=precise, name="plane")(layers.Dropout(0.1)(whole))
     x = layers.Concatenate()([x, layers.Resizing(x.shape[1], x.shape[2])(top)])
     x = _block(x, FILTERS[3])
     for skip, filters in ((kept[1], FILTERS[2]), (kept[0], FILTERS[1])):
         x = layers.Concatenate()([layers.Resizing(skip.shape[1], skip.shape[2])(x), skip])
         x = _block(x, filters)
     x = _block(x, FILTERS[1])
-    return keras.Model(picture, {"cells": layers.Conv2D(5, 1, name="cells")(x), "plane": plane})
+    return keras.Model(picture, {"cells": layers.Conv2D(5, 1, dtype=precise, name="cells")(x), "plane": plane})
 
 
 @keras.saving.register_keras_serializable("xai")

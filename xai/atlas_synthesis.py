@@ -49,7 +49,7 @@ class Slices:
     plane: np.ndarray
 
 
-def draw_slices(heads: list[Head], count: int, seed: int) -> Slices:
+def draw_slices(heads: list[Head], count: int, seed: int | list[int]) -> Slices:
     """Random slices of random heads, the same for the same seed."""
     generator = np.random.default_rng(seed)
     made = [_no_head(generator) if generator.random() < NO_HEAD_SHARE else _slice(heads, generator) for _ in range(count)]
