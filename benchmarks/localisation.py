@@ -5,7 +5,8 @@
 
 Real slices have no truth, but pituitary tumours sit at the sella. One slice of each patient and plane is placed, its tumour left out; counted
 is the distance between the tumour's centre and the sella, read off the template at x 0, y 5, z -30 mm. Settings were chosen on the patients
-called "chosen on"; "held out" are the others.
+called "chosen on"; "held out" are the others. Beside it, for every slice: which plane the network reads without being told; and of 200 pictures
+that show no head, how many are placed all the same.
 
 Volumes are registered to MNI152 first (SimpleITK; kept beside them, look at the result), so that every pixel's place is known: patients' slices
 as acquired (their headers must hold the true spacing), their tumour left out, and slices of a head never trained on, warped anew for each, tilted, with a tumour. Their truth is as good
@@ -20,23 +21,27 @@ import time
 import zlib
 from datetime import date
 from pathlib import Path
-from typing import Iterable, Iterator
+from typing import Iterable, Iterator, NamedTuple
 
 import cv2
 import nibabel
 import numpy as np
 import pandas as pd
+from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
+from pictures import no_heads
 from xai.atlas import NotLocalisable, Place, localise, positions
 from xai.atlas_heads import REFERENCE, REFERENCE_MASK, acquired_slices, aligned, as_head, displacement, find
-from xai.atlas_synthesis import KnownSlice, warped_slices
-from xai.atlas_validation import errors_at, naive_place, regions_at
+from xai.atlas_reading import read
+from xai.atlas_synthesis import SELLA_MM, KnownSlice, warped_slices
+from xai.atlas_validation import errors_at, naive_place, outside_at, point_errors, regions_at
 from xai.paths import PLANES, atomic, write_text
 from xai.reference import commit, device
 
-SELLA_MM = np.array([0.0, 5.0, -30.0])
 METHODS = ("naive", "retrieval", "regression", "both")
+CELL_MM = 12.0  # of the maps of errors
+VIEWS = {"sagittal": ("y", "z"), "coronal": ("x", "z"), "axial": ("x", "y")}
 
 
 def placed(image: np.ndarray, plane: str, mask: np.ndarray | None, method: str) -> Place | None:
@@ -73,9 +78,43 @@ def _from_sella(mask: np.ndarray, place: Place) -> dict:
     return {"mm": float(np.linalg.norm(centre - SELLA_MM))}
 
 
-def unseen(slices: Iterable[KnownSlice], heads: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Errors on slices whose place is known, a row for each slice and method; and what is named at their points of cortex."""
-    rows, named = [], []
+def planes_read(root: Path) -> pd.DataFrame:
+    """The plane that the network reads in every slice of the index, and its own: id, plane, read ("no head" among them)."""
+    index, rows = pd.read_csv(root / "index.csv", dtype=str), []
+    for item in tqdm(index.itertuples(), total=len(index), desc="planes", unit="slice"):
+        odds = read(cv2.imread(str(root / item.image), cv2.IMREAD_GRAYSCALE)).planes
+        rows.append({"id": item.id, "plane": item.plane, "read": (*PLANES, "no head")[int(np.argmax(odds))]})
+    return pd.DataFrame(rows)
+
+
+def planes_summary(found: pd.DataFrame) -> pd.DataFrame:
+    """By plane: slices, as what they are read, and the share that is right; the last row is all of them."""
+    counts = pd.crosstab(found["plane"], found["read"]).reindex(index=PLANES, columns=[*PLANES, "no head"], fill_value=0)
+    right = (found["plane"] == found["read"]).groupby(found["plane"]).mean().reindex(PLANES)
+    counts.loc["all"], right.loc["all"] = counts.sum(), (found["plane"] == found["read"]).mean()
+    table = counts.add_prefix("read as ").assign(right=right.round(4))
+    table.insert(0, "slices", counts.sum(axis=1))
+    return table.rename_axis("plane").reset_index()
+
+
+def no_head_placed(count: int) -> pd.DataFrame:
+    """Of pictures without a head: how many, and how many of them are placed nevertheless."""
+    where = [placed(picture.astype(np.float32), None, None, "both") for picture in tqdm(no_heads(count), desc="no head", unit="picture")]
+    return pd.DataFrame([{"pictures without a head": count, "placed": sum(place is not None for place in where)}])
+
+
+class Unseen(NamedTuple):
+    """What slices of known place say: errors and names by slice and method; by both methods together, points outside the atlas, errors of points."""
+
+    errors: pd.DataFrame
+    named: pd.DataFrame
+    outside: pd.DataFrame
+    points: pd.DataFrame
+
+
+def unseen(slices: Iterable[KnownSlice], heads: str) -> Unseen:
+    """Place slices whose place is known by every method."""
+    rows, named, outside, points = [], [], [], []
     for item in tqdm(slices, unit="slice"):
         mask = item.mask if item.mask is not None and item.mask.any() else None
         for method in METHODS:
@@ -83,7 +122,40 @@ def unseen(slices: Iterable[KnownSlice], heads: str) -> tuple[pd.DataFrame, pd.D
             key = {"heads": heads, "plane": item.plane, "method": method}
             rows.append(key | errors_at(place, item.plane, item.pixels, item.mni))
             named.append(regions_at(place, item.plane, item.pixels, item.mni).assign(**key))
-    return pd.DataFrame(rows), pd.concat(named, ignore_index=True)
+            if method == "both" and place is not None:
+                outside.append(outside_at(place, item.pixels, item.mni, item.sella).assign(**key))
+                points.append(point_errors(place, item.pixels, item.mni).assign(**key))
+    return Unseen(pd.DataFrame(rows), *(pd.concat(parts, ignore_index=True) for parts in (named, outside, points)))
+
+
+def whole(heads: pd.Series) -> pd.Series:
+    """Names of heads with all patients together."""
+    return heads.str.partition(",")[0].rename(heads.name)
+
+
+def outside_summary(outside: pd.DataFrame) -> pd.DataFrame:
+    """How well the probability of lying outside the atlas parts cerebellum and sella from cortex: area under the ROC curve by heads."""
+    records = []
+    for heads, part in outside.groupby(whole(outside["heads"])):
+        for tissue in ("cerebellum", "sella"):
+            pair = part[part["tissue"].isin(["cortex", tissue])]
+            truth = pair["tissue"] == tissue
+            records.append({
+                "heads": heads, "outside": tissue, "points": int(truth.sum()), "points of cortex": int((~truth).sum()),
+                "probability outside there": round(pair.loc[truth, "outside"].mean(), 3), "in cortex": round(pair.loc[~truth, "outside"].mean(), 3),
+                "area under the ROC curve": round(roc_auc_score(truth, pair["outside"]), 3) if 0 < truth.sum() < len(pair) else np.nan,
+            })  # fmt: skip
+    return pd.DataFrame(records)
+
+
+def error_map(points: pd.DataFrame) -> pd.DataFrame:
+    """Mean error of points by heads, plane of their slices, and cell of a view: `across` and `along` are a cell's centre, mm."""
+    tables = []
+    for view, axes in VIEWS.items():
+        cells = [(np.floor(points[axis] / CELL_MM) + 0.5) * CELL_MM for axis in axes]
+        grouped = points["mm"].groupby([whole(points["heads"]), points["plane"], cells[0].rename("across"), cells[1].rename("along")])
+        tables.append(grouped.agg(points="size", mm="mean").round({"mm": 1}).reset_index().assign(view=view))
+    return pd.concat(tables, ignore_index=True)[["heads", "plane", "view", "across", "along", "points", "mm"]]
 
 
 def unseen_summary(errors: pd.DataFrame, named: pd.DataFrame) -> pd.DataFrame:
@@ -107,7 +179,7 @@ def unseen_summary(errors: pd.DataFrame, named: pd.DataFrame) -> pd.DataFrame:
 def regions(named: pd.DataFrame) -> pd.DataFrame:
     """By heads and true region, sides together, as placed by both: points, how often named first or among three, and what is named instead."""
     own = named[named["method"] == "both"].copy()
-    own["heads"] = own["heads"].str.partition(",")[0]  # all patients together
+    own["heads"] = whole(own["heads"])
     for column in ("region", "named"):
         own[column] = own[column].str.replace(r" \((left|right)\)$", "", regex=True)
     records = []
@@ -139,6 +211,7 @@ def main() -> None:
     parser.add_argument("--head", type=Path, help="a whole head of a subject never trained on, such as ch2.nii.gz")
     parser.add_argument("--packages", type=Path, help="folder with the unpacked packages that xai.atlas_heads names, to register to")
     parser.add_argument("--slices", type=int, default=40, help="real slices of each plane")
+    parser.add_argument("--pictures", type=int, default=200, help="pictures that show no head")
     parser.add_argument("--head-slices", type=int, default=180, help="slices drawn from the head")
     parser.add_argument("--seed", type=int, default=11, help="of the head's slices")
     parser.add_argument("--to", type=Path, help="folder for the tables, such as results/localisation")
@@ -147,11 +220,13 @@ def main() -> None:
         parser.error("nothing to measure: give --root, --volumes or --head")
     if (options.volumes or options.head) and not options.packages:
         parser.error("--volumes and --head need --packages, whose templates they are registered to")
-    tables = {}
+    tables, records = {}, {}
+    made = {"date": date.today().isoformat(), "commit": commit(), "device": device()}
     if options.root:
-        errors = anchor(options.root, options.slices)
-        tables["anchor"] = summary(errors)
-        print(tables["anchor"].to_string(index=False))
+        errors, planes = anchor(options.root, options.slices), planes_read(options.root)
+        tables |= {"anchor": summary(errors), "planes": planes_summary(planes), "no_head": no_head_placed(options.pictures)}
+        wrong = planes.loc[planes["plane"] != planes["read"], ["id", "read"]]
+        records |= {"anchor": {"slices": options.slices}, "planes": {"wrong": dict(wrong.to_numpy().tolist())}, "no_head": {}}
         print(errors.groupby("method")["seconds"].median().round(3).rename("processor seconds a slice, median").to_string())
     if options.volumes or options.head:
         measured = [
@@ -159,18 +234,23 @@ def main() -> None:
         ]
         if options.head:
             measured.append(unseen(drawn(options.head, options.packages, options.head_slices, options.seed), options.head.name.partition(".")[0]))
-        errors, named = (pd.concat(parts, ignore_index=True) for parts in zip(*measured))
-        tables |= {"localisation": unseen_summary(errors, named), "regions": regions(named)}
-        print(tables["localisation"].to_string(index=False))
+        known = Unseen(*(pd.concat(parts, ignore_index=True) for parts in zip(*measured)))
+        found = {
+            "localisation": unseen_summary(known.errors, known.named), "regions": regions(known.named), "outside": outside_summary(known.outside),
+            "error_map": error_map(known.points),
+        }  # fmt: skip
+        tables |= found
+        records |= dict.fromkeys(found, {
+            "volumes": [path.name for path in options.volumes], "chosen_on": options.chosen_on,
+            "head": options.head and options.head.name, "head_slices": options.head_slices, "seed": options.seed,
+        })  # fmt: skip
+    for name in tables:
+        if name not in ("regions", "error_map"):
+            print(f"\n{name}\n{tables[name].to_string(index=False)}")
     for name, table in tables.items() if options.to else ():
         with atomic(options.to / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)
-        record = {"date": date.today().isoformat(), "commit": commit(), "device": device()}
-        record |= {"slices": options.slices} if name == "anchor" else {
-            "volumes": [path.name for path in options.volumes], "chosen_on": options.chosen_on,
-            "head": options.head and options.head.name, "head_slices": options.head_slices, "seed": options.seed,
-        }  # fmt: skip
-        write_text(options.to / f"{name}.json", json.dumps(record, indent=1))
+        write_text(options.to / f"{name}.json", json.dumps(made | records[name], indent=1))
 
 
 def acquired(path: Path, packages: Path) -> Iterator[KnownSlice]:

@@ -15,34 +15,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.stats import entropy
-from skimage import color, data
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
+from pictures import drawn, photographs
 from xai.calibration import tempered
 from xai.data.dataset import Dataset, fit_square
 from xai.explain import Explainer
-from xai.inputs import Scan, to_grey
+from xai.inputs import Scan
 from xai.outliers import tumour_free
 
 VERDICTS = ("ordinary", "no tumour", "unlike", "no head")
-# Pictures that scikit-image carries in its package.
-PICTURES = (
-    "astronaut", "brick", "camera", "cat", "cell", "clock", "coffee", "coins", "colorwheel", "grass", "gravel", "horse", "hubble_deep_field",
-    "immunohistochemistry", "logo", "moon", "page", "retina", "rocket", "text", "shepp_logan_phantom", "checkerboard", "microaneurysms",
-)  # fmt: skip
 SEED = 40_009  # added to the study's: other heads than those that limits were set and judged on
-
-
-def other_pictures() -> list[np.ndarray]:
-    """Photographs, textures, drawings, noise, ramps and shapes as grey pictures."""
-    named = [getattr(data, name)() for name in PICTURES]
-    grey = [to_grey(color.rgb2gray(picture[..., :3]) if picture.ndim == 3 else picture) for picture in named]
-    rows, columns = np.mgrid[:160, :160] / 160
-    distance = np.hypot(rows - 0.5, columns - 0.5)
-    drawn = [rows, columns, np.random.default_rng(5).random((160, 160)), np.zeros((160, 160)), distance < 0.3, np.sin(40 * columns) > 0,
-             (np.abs(rows - 0.5) < 0.3) & (np.abs(columns - 0.5) < 0.3), 0.6 * (distance < 0.35) + 0.4 * (np.hypot(rows - 0.4, columns - 0.6) < 0.07)]  # fmt: skip
-    return [*grey, *map(to_grey, drawn)]
 
 
 def main() -> None:
@@ -57,7 +41,7 @@ def main() -> None:
         "slices with a tumour, test patients": test,
         "the same upside down": [image[::-1].copy() for image in test],
         "phantom heads without a tumour": list(tumour_free(explainer.profile, SEED)),
-        "photographs, textures, drawings, noise, shapes": other_pictures(),
+        "photographs, textures, drawings, noise, shapes": [*photographs(), *drawn()],
     }
     counts = []
     for name, pictures in shown.items():

@@ -19,7 +19,7 @@ from xai import atlas_reference
 from xai.atlas import (
     Candidate, NotLocalisable, Place, anatomy_at, load_atlas, load_templates, localise, name_regions, positions,
 )  # fmt: skip
-from xai.atlas_validation import errors_at, naive_place, regions_at, validate
+from xai.atlas_validation import errors_at, naive_place, outside_at, point_errors, regions_at, validate
 from xai.data.phantom import make_phantom
 from xai.paths import PLANES, StudyError
 
@@ -427,6 +427,28 @@ def test_regions_at_points_say_what_is_named_instead():
     assert len(missing) == len(named) and missing["rank"].isna().all()
     ventricle = np.array([[0.0, 2.0, 14.0]])
     assert len(regions_at(place, "axial", pixels[:1], ventricle)) == 0
+
+
+def test_cerebellum_and_sella_are_said_to_lie_outside_and_cortex_is_not():
+    place = exact_place("sagittal", 3, side=64)
+    mni = grid("sagittal", 3, side=64)
+    pixels = np.argwhere(load_templates().sample("brain", mni) > 0.5)
+    sella = np.argwhere(disc(mni, (3, 5, -30), 6))
+    found = outside_at(place, pixels, mni[tuple(pixels.T)], sella).groupby("tissue")["outside"]
+    assert found.count()["cerebellum"] > 50 and found.count()["cortex"] > 300 and found.count()["sella"] == len(sella)
+    assert found.mean()["cerebellum"] > 0.95 and found.mean()["sella"] > 0.9 and found.mean()["cortex"] < 0.5
+    elsewhere = outside_at(exact_place("sagittal", 50, side=64), pixels, mni[tuple(pixels.T)], sella).groupby("tissue")["outside"]
+    assert elsewhere.mean()["cortex"] > found.mean()["cortex"] + 0.05  # what is cortex is the truth's to say, what is named the place's
+    assert len(outside_at(place, pixels[:0], mni[:0, 0], sella[:0])) == 0
+
+
+def test_errors_of_points_stand_where_the_points_lie():
+    place = exact_place("coronal", -20, side=64)
+    pixels = np.argwhere(disc(grid("coronal", -20, side=64), (30, -20, 20), 12))
+    truth = positions(pixels, place)[0][0] + (3.0, 4.0, 0.0)
+    table = point_errors(place, pixels, truth)
+    np.testing.assert_allclose(table[["x", "y", "z"]], truth)
+    np.testing.assert_allclose(table["mm"], 5.0)
 
 
 def test_a_slice_that_cannot_be_placed_is_a_row_of_missing_values():

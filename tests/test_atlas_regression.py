@@ -18,7 +18,7 @@ from xai.atlas_network import build_network, cells_loss, targets
 from xai.atlas_poses import PRIOR_MEAN, matrices
 from xai.atlas_reading import CELLS, PIXELS, SCALE_MM, Reading, as_input, as_reading, forward, read
 from xai.atlas_regression import fit
-from xai.atlas_synthesis import Head, draw_slices, warped_slices
+from xai.atlas_synthesis import SELLA_MM, SELLA_RADIUS_MM, Head, draw_slices, warped_slices
 from xai.data.phantom_canvas import LOWER_MM
 from xai.data.phantom_head import load_head
 from xai.paths import PLANES
@@ -129,6 +129,9 @@ def test_warped_slices_show_what_their_coordinates_say(ramp):
         away = ndimage.distance_transform_edt(item.mask == 0)[tuple(item.pixels.T)] > 16  # beyond the soft edge of the widest tumour
         far.append(np.abs(item.picture[tuple(item.pixels.T)] - 200 - item.mni[:, 1])[away])
         assert item.mask.any() and (np.linalg.norm(item.mni - (0, -18, 5), axis=1) < 74).all()
+        clear = item.sella[ndimage.distance_transform_edt(item.mask == 0)[tuple(item.sella.T)] > 16]
+        assert (np.abs(item.picture[tuple(clear.T)] - 200 - SELLA_MM[1]) < SELLA_RADIUS_MM + 1).all()
+    assert any(len(item.sella) for item in made)
     assert len(np.concatenate(far)) > 200 and np.concatenate(far).max() < 1.0
     again = next(iter(warped_slices(ramp, 1, seed=2, side=96)))
     np.testing.assert_array_equal(again.picture, made[0].picture)

@@ -5,8 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
+
+from xai.atlas_synthesis import Head, warped_slices
+from xai.data.phantom_canvas import LOWER_MM
+from xai.data.phantom_head import load_head
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -51,3 +58,54 @@ def test_the_writers_benchmark_keeps_its_reports(tmp_path):
     assert table["writer"].tolist() == ["template"] and table["precision"].tolist() == [1.0]
     assert pd.read_csv(tmp_path / "tables" / "inventions.csv").columns.tolist() == ["writer", "kind", "reason", "claims", "reports", "example"]
     assert {"date", "commit", "device", "findings", "seed"} <= set(json.loads((tmp_path / "tables" / "writers.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def localisation():
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        import localisation
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    return localisation
+
+
+def test_slices_of_known_place_are_placed_by_every_method(localisation):
+    """The template's own head, warped: near for the methods, far for the naive way."""
+    head = load_head()
+    signal = ndimage.gaussian_filter(head.signal, 1.0)[::2, ::2, ::2]
+    brain = (head.brain > 0).astype(np.float32)
+    known = Head("phantom", signal / np.median(signal[brain > 0]), brain, LOWER_MM, 2.0)
+    found = localisation.unseen(warped_slices(known, 9, seed=4), "patients, held out")
+    assert len(found.errors) == 9 * 4 and set(found.points["plane"]) == {"axial", "coronal", "sagittal"}
+    table = localisation.unseen_summary(found.errors, found.named)
+    assert set(table["heads"]) == {"patients, held out", "patients, all"} and (table["slices"] == 3).all()
+    median = table[table["heads"] == "patients, all"].groupby("method")["through plane, median mm"].mean()
+    assert median["both"] < 8 < median["naive"]
+    assert (localisation.regions(found.named)["heads"] == "patients").all()
+    cells = localisation.error_map(found.points)
+    assert cells.groupby("view")["points"].sum().eq(len(found.points)).all() and set(cells["view"]) == {"axial", "coronal", "sagittal"}
+    one = cells[cells["view"] == "axial"].iloc[0]
+    inside = found.points[found.points["plane"] == one["plane"]].query("abs(x - @one.across) < 6 and abs(y - @one.along) < 6")
+    assert len(inside) == one["points"] and inside["mm"].mean() == pytest.approx(one["mm"], abs=0.06)
+
+
+def test_the_area_parts_what_lies_outside_from_cortex(localisation):
+    table = pd.DataFrame({"heads": "patients, held out", "tissue": ["cortex"] * 4 + ["cerebellum"] * 4, "outside": [0.1, 0.2, 0.3, 0.8, 0.4, 0.9, 0.9, 1.0]})
+    cerebellum, sella = localisation.outside_summary(table).to_dict("records")
+    assert cerebellum["area under the ROC curve"] == round(15 / 16, 3) and cerebellum["points"] == cerebellum["points of cortex"] == 4
+    assert sella["points"] == 0 and np.isnan(sella["area under the ROC curve"])
+
+
+def test_planes_are_read_without_being_told(localisation, tmp_path):
+    rows = []
+    for number, item in enumerate(localisation.no_heads(2)):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), item)
+        rows.append({"id": str(number), "image": f"{number}.png", "plane": "axial"})
+    pd.DataFrame(rows).to_csv(tmp_path / "index.csv", index=False)
+    found = localisation.planes_read(tmp_path)
+    assert found["read"].tolist() == ["no head", "no head"]
+    table = localisation.planes_summary(pd.concat([found, found.assign(read="axial", plane="coronal")]))
+    assert table["plane"].tolist() == ["axial", "coronal", "sagittal", "all"] and table["read as no head"].tolist() == [2, 0, 0, 2]
+    assert table["slices"].tolist() == [2, 2, 0, 4] and table["right"].iloc[-1] == 0
+    assert localisation.no_head_placed(3).to_dict("records") == [{"pictures without a head": 3, "placed": 0}]

@@ -257,6 +257,18 @@ def test_localisation_shows_median_and_ninetieth_percentile():
     assert [text.get_text() for text in through.get_xticklabels()] == ["axial\nn = 11"]
 
 
+def test_the_map_of_errors_has_a_row_for_each_plane_and_leaves_thin_cells_empty():
+    table = pd.DataFrame({"heads": "patients", "plane": ["axial"] * 3 + ["coronal"], "view": ["sagittal", "sagittal", "axial", "axial"], "across": [6.0, 18, 6, 6],
+                          "along": [6.0, 6, -6, 6], "points": [50, 3, 40, 60], "mm": [2.0, 9, 4, 30]})  # fmt: skip
+    square = [np.array([(-50.0, -50), (50, -50), (50, 50), (-50, -50)])]
+    figure = plots.plot_error_map(table, {"sagittal": square, "axial": square}, cell_mm=12)
+    assert [len(axes.collections[0].get_paths()) for axes in figure.axes[:4]] == [1, 1, 0, 1]
+    first = figure.axes[0].collections[0]
+    assert first.get_array().tolist() == [2.0] and first.get_clim() == (0, 15)
+    np.testing.assert_allclose(first.get_paths()[0].get_extents().extents, [0, 0, 12, 12])
+    assert "patients\ncoronal slices" in words(figure) and "sagittal view" in words(figure)
+
+
 def test_class_places_lie_where_the_table_says_with_row_zero_on_top():
     table = pd.DataFrame({"label": ["glioma", "pituitary"], "plane": "axial", "row": [5, 20], "column": [7, 16]})
     (axes,) = plots.plot_class_places(table, image_size=32).axes
@@ -488,6 +500,7 @@ def test_leakage_pairs_the_seeds_and_draws_the_gap():
         lambda: plots.plot_percentile_curves(pd.DataFrame({"architecture": ["a"], "method": ["gradcam"], "percentile": [90], "dice": [np.nan]})),
         lambda: plots.plot_overlap(overlap_table().assign(dice=np.nan)),
         lambda: plots.plot_localisation(pd.DataFrame({"plane": ["axial"], "through_plane_mm": [np.nan], "in_plane_mm": [1.0]})),
+        lambda: plots.plot_error_map(pd.DataFrame({"heads": ["a"], "plane": ["axial"], "view": ["axial"], "across": [0.0], "along": [0.0], "points": [1], "mm": [1.0]}), {"axial": [np.eye(2)]}),
         lambda: plots.plot_sanity(pd.DataFrame({"method": ["gradcam"], "layer_fraction": [0.0], "similarity": [np.nan]})),
         lambda: plots.plot_confusions({"vgg16": np.zeros((3, 3), int)}),
         lambda: plots.plot_architecture_scores(pd.DataFrame({"architecture": ["a"], "auc": [np.nan], "auc_low": [np.nan], "auc_high": [np.nan], "accuracy": [0.5], "accuracy_low": [0.5], "accuracy_high": [0.5]})),

@@ -16,7 +16,7 @@ import numpy as np
 from nilearn import datasets
 from scipy import ndimage
 
-from xai.atlas_synthesis import Head, KnownSlice
+from xai.atlas_synthesis import SELLA_MM, SELLA_RADIUS_MM, Head, KnownSlice
 from xai.paths import StudyError, atomic, write_text
 
 # Templates stand in MNI152 already; the others, below, are registered to the first.
@@ -105,7 +105,8 @@ def acquired_slices(volume: nibabel.Nifti1Image, tumour: nibabel.Nifti1Image | N
         if inside.sum() * cell < 2000:
             continue
         mask = None if drawn is None else (drawn[::-1, ::-1, number].T > 0).astype(np.uint8)
-        yield KnownSlice(data[::-1, ::-1, number].T, mask, "axial", np.stack([rows, columns], axis=-1)[inside], mni[inside])
+        pixels, sella = np.stack([rows, columns], axis=-1), np.linalg.norm(mni - SELLA_MM, axis=-1) < SELLA_RADIUS_MM
+        yield KnownSlice(data[::-1, ::-1, number].T, mask, "axial", pixels[inside], mni[inside], pixels[sella])
 
 
 def _toolkit():

@@ -23,6 +23,7 @@ VALIDATION_MM = {"axial": (-40.0, 62.0), "coronal": (-80.0, 50.0), "sagittal": (
 POSE_MEAN = {plane: np.array([np.log(250.0), 0.0, 0.0, 0.0, 0.48 if plane == "axial" else 0.42, 0.5, 0.0]) for plane in PLANES}
 POSE_SD = np.array([0.17, 0.12, 0.20, 0.09, 0.09, 0.06, 0.06])
 NO_HEAD_SHARE, STRIPPED_SHARE, LESION_SHARE = 0.06, 0.12, 0.75
+SELLA_MM, SELLA_RADIUS_MM = np.array([0.0, 5.0, -30.0]), 8.0  # read off the template: middle of the pituitary fossa
 WAVES = 7  # of the smooth warp, 50 to 160 mm long
 
 
@@ -58,13 +59,15 @@ def draw_slices(heads: list[Head], count: int, seed: int | list[int]) -> Slices:
 
 
 class KnownSlice(NamedTuple):
-    """picture (H, W); mask (H, W) of a tumour, or None; plane; row and column of points of the brain (P, 2), and their MNI152 mm (P, 3)."""
+    """picture (H, W); mask (H, W) of a tumour, or None; plane; row and column of points of the brain (P, 2), and their MNI152 mm (P, 3); row
+    and column of points of the sella (Q, 2), which is no part of the brain."""
 
     picture: np.ndarray
     mask: np.ndarray | None
     plane: str
     pixels: np.ndarray
     mni: np.ndarray
+    sella: np.ndarray
 
 
 def warped_slices(head: Head, count: int, seed: int, *, side: int = 192) -> Iterator[KnownSlice]:
@@ -86,8 +89,8 @@ def warped_slices(head: Head, count: int, seed: int, *, side: int = 192) -> Iter
         centre = np.argwhere(brain > 0.5)[generator.integers(int((brain > 0.5).sum()))]
         distance = np.hypot(*((np.moveaxis(np.indices(brain.shape), 0, -1) - centre) / generator.uniform(4, 16, 2)).T).T
         signal = signal + (generator.uniform(0.4, 2.2) - signal) / (1 + np.exp((distance - 1) * 8))
-        inside = np.argwhere(brain[::4, ::4] > 0.5) * 4
-        yield KnownSlice(signal.astype(np.float32), (distance < 1).astype(np.uint8), plane, inside, mni[tuple(inside.T)])
+        inside, sella = (np.argwhere(part[::4, ::4]) * 4 for part in (brain > 0.5, np.linalg.norm(mni - SELLA_MM, axis=-1) < SELLA_RADIUS_MM))
+        yield KnownSlice(signal.astype(np.float32), (distance < 1).astype(np.uint8), plane, inside, mni[tuple(inside.T)], sella)
         made += 1
 
 

@@ -121,6 +121,44 @@ def regions_at(place: Place | None, plane: str, pixels: np.ndarray, truth: np.nd
     return table
 
 
+def outside_at(place: Place, pixels: np.ndarray, truth: np.ndarray, sella: np.ndarray) -> pd.DataFrame:
+    """How probable it is said to be that a point lies outside the atlas, at points that lie in cortex, in the cerebellum or in the sella.
+
+    Parameters
+    ----------
+    pixels, truth
+        Points of the brain as of `errors_at`. Cortex: a cortical region of at least 25 %. Cerebellum: behind y -45 and below z -22 mm, with at
+        most 5 % for all regions together.
+    sella : (Q, 2) row and column of points of the sella
+
+    Returns
+    -------
+    DataFrame
+        ``tissue``, and ``outside``: one minus the sum of all regions' probabilities there.
+    """
+    cortical = np.array([label.kind == "cortical" for label in load_atlas().labels])
+    there = anatomy_at(truth)
+    chosen = {
+        "cortex": pixels[there[:, cortical].max(axis=1) >= LABEL_THRESHOLD],
+        "cerebellum": pixels[(truth[:, 1] < -45) & (truth[:, 2] < -22) & (there.sum(axis=1) <= 0.05)],
+        "sella": sella,
+    }
+    rows = []
+    for tissue, points in chosen.items():
+        if len(points):
+            found, weights = positions(points, place)
+            said = sum(weight * anatomy_at(at) for weight, at in zip(weights, found)).sum(axis=1)
+            rows.append(pd.DataFrame({"tissue": tissue, "outside": np.clip(1 - said, 0, 1)}))
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame({"tissue": [], "outside": []})
+
+
+def point_errors(place: Place, pixels: np.ndarray, truth: np.ndarray) -> pd.DataFrame:
+    """Where points of the brain lie (x, y, z of MNI152, mm; sagittal x >= 0) and how far off the best candidate places them (mm); arguments
+    as of `errors_at`."""
+    found, _, truth = _comparable(place, pixels, truth)
+    return pd.DataFrame(truth, columns=["x", "y", "z"]).assign(mm=np.linalg.norm(found[0] - truth, axis=1))
+
+
 def _comparable(place: Place, pixels: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Found points (C, P, 3), weights (C,) and true points (P, 3); those of sagittal slices on one side, since it cannot be told."""
     found, weights = positions(pixels, place)

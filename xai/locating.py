@@ -8,12 +8,14 @@ from datetime import datetime, timezone
 
 import numpy as np
 import pandas as pd
+from skimage.measure import find_contours
 from tqdm.auto import tqdm
 
 import xai
 from xai.atlas import (
     AXIS, LABEL_THRESHOLD, NotLocalisable, Place, anatomy_at, load_atlas, load_templates, localise, name_regions,
 )  # fmt: skip
+from xai.atlas_reference import VOXEL_MM
 from xai.atlas_validation import validate
 from xai.data.dataset import Dataset
 from xai.data.phantom import make_phantom
@@ -115,6 +117,17 @@ def validate_on_phantom(profile: Profile) -> pd.DataFrame:
     )  # fmt: skip
     cases = ((f"{item.patient}-{number}", item.image, item.mask, item.plane, item.mni) for number, item in enumerate(phantom))
     return validate(tqdm(cases, desc="validating", unit="slice", total=profile.atlas.validation_cases))
+
+
+def brain_outlines() -> dict[str, list[np.ndarray]]:
+    """The template brain's outline seen from three sides, for maps: view -> contours (P, 2), MNI mm across and along."""
+    templates = load_templates()
+    found = {}
+    for view, axis in {"sagittal": 0, "coronal": 1, "axial": 2}.items():
+        seen = np.pad(templates.brain.any(axis=axis), 1).astype(float)
+        lower = np.delete(templates.lower_mm, axis)
+        found[view] = [lower + (contour - 1) * VOXEL_MM for contour in find_contours(seen, 0.5)]
+    return found
 
 
 def regions_by_class(regions: pd.DataFrame) -> pd.DataFrame:

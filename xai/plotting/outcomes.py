@@ -8,6 +8,7 @@ from typing import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
@@ -130,6 +131,38 @@ def plot_localisation(errors: pd.DataFrame) -> Figure:
         axes.set_xticks(range(len(planes)), [f"{plane}\nn = {count}" for plane, count in zip(planes, counts)])
         axes.set(title=title, ylabel="distance (mm)", xlim=(-0.5, len(planes) - 0.2), ylim=(0, None))
         axes.grid(axis="y")
+    return figure
+
+
+@styled
+def plot_error_map(errors: pd.DataFrame, outlines: Mapping[str, Sequence[np.ndarray]], *, cell_mm: float = 12.0, least: int = 20, top_mm: float = 15.0) -> Figure:
+    """How far off points of the brain are placed, by where they lie: a row for each set of heads and plane of slices, a column for each view.
+
+    Parameters
+    ----------
+    errors : DataFrame
+        heads, plane, view, across, along (a cell's centre, mm), points, mm (mean error); cells of fewer than `least` points stay empty.
+    outlines : mapping of view -> contours of the brain, each (P, 2): across, along, mm
+    """
+    rows = list(errors.groupby(["heads", "plane"], sort=False))
+    figure = StudyFigure(figsize=(WIDTH, 1.72 * len(rows) + 0.75))
+    grid = figure.subplots(len(rows), len(outlines), squeeze=False)
+    for panels, ((heads, plane), part) in zip(grid, rows):
+        for axes, (view, contours) in zip(panels, outlines.items()):
+            cells = part[(part["view"] == view) & (part["points"] >= least)]
+            corners = [cells[name].to_numpy() - cell_mm / 2 for name in ("across", "along")]
+            boxes = [[(x, y), (x + cell_mm, y), (x + cell_mm, y + cell_mm), (x, y + cell_mm)] for x, y in zip(*corners)]
+            mesh = PolyCollection(boxes, array=cells["mm"].to_numpy(float), cmap="cividis_r", clim=(0, top_mm), edgecolors="face", linewidths=0.3)
+            axes.add_collection(mesh)
+            for contour in contours:
+                axes.plot(*contour.T, color=INK, lw=0.9)
+            axes.set(aspect="equal")
+            axes.autoscale_view()
+            bare(axes)
+        panels[0].set_ylabel(f"{heads}\n{plane} slices", fontsize=8)
+    for axes, view in zip(grid[0], outlines):
+        axes.set_title(f"{view} view", fontsize=9)
+    figure.colorbar(mesh, ax=grid, orientation="horizontal", shrink=0.5, aspect=35, extend="max", label="mean distance of found from true place (mm)")
     return figure
 
 
