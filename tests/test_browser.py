@@ -104,6 +104,33 @@ def test_without_scripts_the_picture_is_seen(browser, tmp_path, markup):  # noqa
     assert browser.evaluate("document.querySelector('canvas')") is None
 
 
+# ---------------------------------------------------------------- figures
+
+
+def figure(width: int) -> str:
+    drawing = f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='200'><rect width='100%' height='100%' fill='%2356b4e9'/></svg>"
+    return f'<figure class="align-default"><img alt="a chart" src="data:image/svg+xml,{drawing}"><figcaption>{"What it shows. " * 20}</figcaption></figure>'
+
+
+def test_a_wide_figure_scrolls_in_its_own_box_on_a_phone(opened):
+    page = opened(figure(690), width=360)
+    page.wait("document.querySelector('.figure-box').tabIndex === 0")
+    assert fits(page) and page.evaluate("document.querySelector('img').getBoundingClientRect().width") == 608
+    assert page.evaluate("document.querySelector('figcaption').getBoundingClientRect().right <= window.innerWidth"), "its caption stays where it is"
+    assert page.evaluate("document.querySelector('.figure-box').classList.contains('more')")
+    page.focus(".figure-box")
+    page.press("ArrowRight", times=12)
+    page.wait("!document.querySelector('.figure-box').classList.contains('more')")
+
+
+@pytest.mark.parametrize(("drawn", "window"), [(690, 1440), (300, 360)])
+def test_a_figure_that_fits_is_left_alone(opened, drawn, window):
+    page = opened(figure(drawn), width=window)
+    page.wait("document.querySelector('img').complete")
+    assert page.evaluate("document.querySelector('img').getBoundingClientRect().width") == drawn and fits(page)
+    assert page.evaluate("document.querySelector('.figure-box').getAttribute('role')") is None
+
+
 # ---------------------------------------------------------------- quizzes
 
 
