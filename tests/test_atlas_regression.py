@@ -206,6 +206,32 @@ def test_training_makes_the_readings_better(ramp, monkeypatch):
     assert len(said) == 5 and last < first
 
 
+def test_a_killed_training_goes_on_after_its_last_pass(ramp, monkeypatch, tmp_path):
+    monkeypatch.setattr(atlas_training, "VALIDATION_SLICES", 8)
+    monkeypatch.setattr(atlas_training, "WARMUP", 2)
+    options = {"slices": 64, "passes": 3, "seed": 4}
+    whole = atlas_training.train([ramp], log=lambda line: None, **options)
+
+    class Killed(Exception):
+        pass
+
+    def killed(line: str) -> None:
+        if line.startswith("pass 3"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        atlas_training.train([ramp], log=killed, kept=tmp_path, **options)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2.weights.h5", "state.json"]
+    said = []
+    resumed = atlas_training.train([ramp], log=said.append, kept=tmp_path, **options)
+    assert [line[:8] for line in said] == ["pass 3/3"]
+    for one, other in zip(whole.get_weights(), resumed.get_weights()):
+        np.testing.assert_allclose(one, other, atol=2e-3)
+    fresh = []
+    atlas_training.train([ramp], log=fresh.append, kept=tmp_path, **options | {"seed": 5})
+    assert len(fresh) == 3, "another training does not go on from this one"
+
+
 def test_missing_heads_are_one_clear_sentence(tmp_path, capsys):
     assert atlas_training.main(["--heads", str(tmp_path), "--to", str(tmp_path / "network.npz")]) == 2
     assert "holds no tpl-MNI152" in capsys.readouterr().err and not list(tmp_path.iterdir())

