@@ -30,7 +30,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
-from pictures import no_heads
+from _pictures import no_heads
 from xai.atlas import NotLocalisable, Place, localise, positions
 from xai.atlas_heads import REFERENCE, REFERENCE_MASK, acquired_slices, aligned, as_head, displacement, find
 from xai.atlas_reading import read

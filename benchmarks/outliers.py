@@ -18,7 +18,7 @@ from scipy.stats import entropy
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
-from pictures import drawn, photographs
+from _pictures import drawn, photographs
 from xai.calibration import tempered
 from xai.data.dataset import Dataset, fit_square
 from xai.explain import Explainer

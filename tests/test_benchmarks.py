@@ -31,7 +31,7 @@ def test_the_store_benchmark_has_a_row_for_each_count():
     assert all(float(value) >= 0 for row in rows for value in row.split())
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in BENCHMARKS.glob("*.py")))
+@pytest.mark.parametrize("name", sorted(path.name for path in BENCHMARKS.glob("[!_]*.py")))
 def test_every_benchmark_has_help(name):
     assert "usage:" in run(name, "--help")
 
