@@ -31,12 +31,13 @@ def drawn() -> list[np.ndarray]:
     return [to_grey(picture) for picture in made]
 
 
-def no_heads(count: int, seed: int = 0) -> list[np.ndarray]:
-    """`count` pictures: those above; then parts of the photographs, turned and seen through a soft round hole on black, and clouds in it."""
+def no_heads(count: int, seed: int = 0) -> dict[str, list[np.ndarray]]:
+    """`count` pictures by kind: those above; then parts of the photographs, turned, and clouds, most seen through a soft round hole on black,
+    which gives them a head's outline."""
     generator, whole = np.random.default_rng(seed), photographs()
-    made = [*whole, *drawn()]
+    known, made = [*whole, *drawn()][:count], []
     rows, columns = np.mgrid[:160, :160] / 160 - 0.5
-    while len(made) < count:
+    while len(known) + len(made) < count:
         hole = 1 / (1 + np.exp((np.hypot(rows / generator.uniform(0.3, 0.5), columns / generator.uniform(0.25, 0.45)) - 1) * 30))
         if generator.random() < 0.25:
             part = ndimage.gaussian_filter(generator.random((160, 160)), generator.uniform(1, 12))
@@ -47,4 +48,4 @@ def no_heads(count: int, seed: int = 0) -> list[np.ndarray]:
             part = np.rot90(cv2.resize(picture[row : row + side, column : column + side].astype(np.float32), (160, 160)), generator.integers(4))
         part = (part - part.min()) / max(np.ptp(part), 1e-6)
         made.append(to_grey(part * hole if generator.random() < 0.7 else part))
-    return made[:count]
+    return {"photographs, drawings, noise, shapes": known, "parts of photographs and clouds, most in a round hole": made}

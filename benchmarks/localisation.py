@@ -98,9 +98,12 @@ def planes_summary(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def no_head_placed(count: int) -> pd.DataFrame:
-    """Of pictures without a head: how many, and how many of them are placed nevertheless."""
-    where = [placed(picture.astype(np.float32), None, None, "both") for picture in tqdm(no_heads(count), desc="no head", unit="picture")]
-    return pd.DataFrame([{"pictures without a head": count, "placed": sum(place is not None for place in where)}])
+    """Of pictures without a head, by kind: how many, and how many of them are placed nevertheless."""
+    records = []
+    for kind, pictures in no_heads(count).items():
+        places = [placed(picture.astype(np.float32), None, None, "both") for picture in tqdm(pictures, desc="no head", unit="picture")]
+        records.append({"pictures without a head": kind, "pictures": len(places), "placed": sum(place is not None for place in places)})
+    return pd.DataFrame(records)
 
 
 class Unseen(NamedTuple):

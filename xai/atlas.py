@@ -31,7 +31,9 @@ __all__ = [
 ]  # fmt: skip
 
 AXIS = {plane: FRAMES[plane][0] for plane in PLANES}
-NO_HEAD = 0.5  # probability of no head from which on none is looked for; 0.08 is the highest on 2,537 real slices
+# From which probability of no head, and expected error of what is read, on no place is looked for. Of 2,537 real slices none has more than
+# 0.011, and 99.5 % are read with less than 5.7 mm; no picture of anything else took part in the choice.
+NO_HEAD, UNSURE_MM = 0.02, 5.7
 MAXIMUM_CANDIDATES = 12
 CANDIDATE_SPACING_MM = 2.0
 MAXIMUM_REGIONS = 5
@@ -138,10 +140,10 @@ def localise(
         )
     coarse, fine = (matching.prepare(image, known, level, size) for size in (matching.COARSE_PIXELS, matching.FINE_PIXELS))
     reading = None if method == "retrieval" else read(image)
-    if reading is not None and reading.planes[-1] > NO_HEAD:
+    if reading is not None and (reading.planes[-1] > NO_HEAD or reading.unsure_mm > UNSURE_MM):
         raise NotLocalisable(
-            f"The image shows no head with a probability of {reading.planes[-1]:.2f}, expected a slice of a head upright; "
-            "leave it out or give another image."
+            f"The network takes the image for no head with a probability of {reading.planes[-1]:.2f} and reads places in it with an expected error of "
+            f"{reading.unsure_mm:.1f} mm (at most {NO_HEAD} and {UNSURE_MM} in slices of heads); leave it out or give a slice of a head, upright."
         )
     # The network is right about the plane where a match errs: coronal and sagittal slices resemble others of the template.
     planes = [plane] if plane else PLANES if reading is None else [PLANES[int(np.argmax(reading.planes[: len(PLANES)]))]]

@@ -43,6 +43,12 @@ class Reading:
     brain: np.ndarray
     planes: np.ndarray
 
+    @property
+    def unsure_mm(self) -> float:
+        """Median of the expected error where brain is read; infinite where none is."""
+        seen = self.expected_mm[self.brain > 0.5]
+        return float(np.median(seen)) if len(seen) else np.inf
+
 
 def read(picture: np.ndarray) -> Reading:
     """The shipped network's reading of a square slice (S, S) of any scale and size."""
