@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nilearn import datasets
 from scipy import ndimage
 
-from xai import atlas_reference
+from xai import atlas, atlas_reference
 from xai.atlas import (
     Candidate, NotLocalisable, Place, anatomy_at, load_atlas, load_templates, localise, name_regions, positions,
 )  # fmt: skip
@@ -469,3 +469,19 @@ def test_the_naive_place_stretches_the_picture_over_the_middle_slice(plane):
     for point, back in ((first, -1), (last, 1)):
         ends = np.where(normal != 0, (low + high) / 2, np.where(back * (down + right) > 0, high, low))
         np.testing.assert_allclose(point, ends, atol=1e-6)
+
+
+def test_a_slice_in_which_the_network_reads_no_place_is_not_placed(monkeypatch):
+    """The same slice, with what is read in it made less sure, or less of a head."""
+    item = next(make_phantom(subjects=3, slices_per_subject=1, image_size=96, seed=5))
+    sure = atlas.read(item.image)
+    assert sure.unsure_mm < atlas.UNSURE_MM / 1.2 and localise(item.image).plane == item.plane
+    unsure = replace(sure, expected_mm=sure.expected_mm * 1.05 * atlas.UNSURE_MM / sure.unsure_mm)
+    no_head = replace(sure, planes=np.array([*(sure.planes[:3] * 0.97), 0.03]))
+    nothing = replace(sure, brain=np.zeros_like(sure.brain))
+    assert nothing.unsure_mm == np.inf
+    for reading in (unsure, no_head, nothing):
+        monkeypatch.setattr(atlas, "read", lambda image: reading)
+        with pytest.raises(NotLocalisable, match="expected error of"):
+            localise(item.image)
+    assert localise(item.image, plane=item.plane, method="retrieval").plane == item.plane, "the template is compared without the network"
