@@ -196,12 +196,14 @@ def test_a_slice_of_nilearns_template_is_found_again(template_brain, plane, thro
 
 
 @pytest.mark.parametrize("plane", PLANES)
-def test_a_slice_of_the_matched_head_is_found_within_two_millimetres(plane):
+def test_a_slice_of_the_matched_head_is_found_within_three_millimetres(plane):
+    """The template alone says it more exactly; the reading has its say, too."""
     for through in {"axial": (-32, 3, 39), "coronal": (-70, -21, 13), "sagittal": (3, 22, 41)}[plane]:
         points = grid(plane, through, side=128)
         image = load_templates().sample("signal", points)
-        errors = position_errors(localise(image, plane=plane), points, load_templates().sample("brain", points) > 0.5)
-        assert max(errors) <= 2.0, through
+        brain = load_templates().sample("brain", points) > 0.5
+        for method, most in (("both", 3.0), ("retrieval", 2.0)):
+            assert max(position_errors(localise(image, plane=plane, method=method), points, brain)) <= most, (through, method)
 
 
 @pytest.mark.parametrize("change", [
