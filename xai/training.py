@@ -98,7 +98,7 @@ def _fit(study: Study, profile: Profile, architecture: str, variant: str) -> pd.
             dataset, rows, batch_size=training.batch_size, heads=heads, weights=class_weights(labels), shuffle_seed=seed,
             augment=make_augmentation(profile.seed * 1000 + epoch * 10) if training.augment else None,
         )  # fmt: skip
-        _seed_dropout(model, seed)
+        seed_dropout(model, seed)
         start = time.perf_counter()
         # Keras would shuffle the batches once more, from a global random state that a resumed run does not share.
         logs = model.fit(
@@ -288,7 +288,7 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _seed_dropout(model: keras.Model, seed: list[int]) -> None:
+def seed_dropout(model: keras.Model, seed: list[int]) -> None:
     """Set dropout's random states, which no weights file holds, so that a resumed epoch draws what it would have drawn."""
     for number, layer in enumerate(model.layers):
         generator = getattr(layer, "seed_generator", None)
