@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from nilearn import datasets
 from scipy import ndimage
 
-from xai import atlas, atlas_reference
+from xai import atlas, atlas_matching as matching, atlas_reference
 from xai.atlas import (
     Candidate, NotLocalisable, Place, anatomy_at, load_atlas, load_templates, localise, name_regions, positions,
 )  # fmt: skip
+from xai.atlas_regression import Fit
 from xai.atlas_validation import errors_at, naive_place, outside_at, point_errors, regions_at, validate
 from xai.data.phantom import make_phantom
 from xai.paths import PLANES, StudyError
@@ -471,6 +472,21 @@ def test_the_naive_place_stretches_the_picture_over_the_middle_slice(plane):
     for point, back in ((first, -1), (last, 1)):
         ends = np.where(normal != 0, (low + high) / 2, np.where(back * (down + right) > 0, high, low))
         np.testing.assert_allclose(point, ends, atol=1e-6)
+
+
+@pytest.mark.parametrize(("cells", "share"), [(250, 1.0), (200, 1.0), (100, 0.5), (5, 0.1)])
+def test_the_less_brain_is_read_the_less_the_likeness_counts(cells, share):
+    """Between two poses that prior and reading do not part, the score differs by the likeness alone."""
+    image, known = matching.square_with_weights(load_templates().sample("signal", grid("axial", 20, side=64)), None)
+    prepared = matching.prepare(image, known, 1.0, matching.FINE_PIXELS)
+    pose = np.array([20.0, np.log(235), 0, 0, 0, 0.5, 0.5, 0])
+    poses = np.stack([pose, pose])
+    poses[1, 0] = 40.0  # the position has no prior
+    unsure = Fit("axial", pose, np.eye(8) * 1e12, 2.0, cells)
+    scores, ncc = matching.Slice(prepared, "axial", stripped=False, read=unsure).score(poses)
+    assert ncc[0] > ncc[1] + 0.1 and scores[0] - scores[1] == pytest.approx(share * matching.SHARPNESS * (ncc[0] - ncc[1]), rel=1e-3)
+    alone, _ = matching.Slice(prepared, "axial", stripped=False).score(poses)
+    assert alone[0] - alone[1] == pytest.approx(matching.SHARPNESS * (ncc[0] - ncc[1]), rel=1e-3)
 
 
 def test_a_slice_in_which_the_network_reads_no_place_is_not_placed(monkeypatch):

@@ -32,7 +32,7 @@ __all__ = [
 
 AXIS = {plane: FRAMES[plane][0] for plane in PLANES}
 # From which probability of no head, and expected error of what is read, on no place is looked for. Of 2,537 real slices none has more than
-# 0.011, and 99.5 % are read with less than 5.7 mm; no picture of anything else took part in the choice.
+# 0.011, and 99.5 % are read with less than 5.7 mm; what several such limits refuse of other pictures was in view (benchmarks/localisation.py).
 NO_HEAD, UNSURE_MM = 0.02, 5.7
 MAXIMUM_CANDIDATES = 12
 CANDIDATE_SPACING_MM = 2.0

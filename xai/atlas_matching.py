@@ -35,7 +35,7 @@ DRAWS = 150
 TEMPERATURE = 50.0
 SHARPNESS = 400.0  # weight of the NCC against the prior: about the number of independent pixels in a slice
 # A slice near the vertex has fewer of them, and its likeness to others says less: of the cells of a reading that show brain so many have the
-# whole weight. Chosen among eight ways on SRI24, three patients and half of the anchor's patients.
+# whole weight. Chosen among eight ways on SRI24, three patients and half of the anchor's patients, after maps of all errors had been seen.
 FULL_CELLS, LEAST_SHARE = 200, 0.1
 
 
