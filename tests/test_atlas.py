@@ -490,16 +490,22 @@ def test_the_less_brain_is_read_the_less_the_likeness_counts(cells, share):
 
 
 def test_a_slice_in_which_the_network_reads_no_place_is_not_placed(monkeypatch):
-    """The same slice, with what is read in it made less sure, or less of a head."""
+    """The same slice, with what is read in it made less sure, less of a head, less flat, or less brain."""
     item = next(make_phantom(subjects=3, slices_per_subject=1, image_size=96, seed=5))
     sure = atlas.read(item.image)
-    assert sure.unsure_mm < atlas.UNSURE_MM / 1.2 and localise(item.image).plane == item.plane
-    unsure = replace(sure, expected_mm=sure.expected_mm * 1.05 * atlas.UNSURE_MM / sure.unsure_mm)
-    no_head = replace(sure, planes=np.array([*(sure.planes[:3] * 0.97), 0.03]))
-    nothing = replace(sure, brain=np.zeros_like(sure.brain))
-    assert nothing.unsure_mm == np.inf
-    for reading in (unsure, no_head, nothing):
-        monkeypatch.setattr(atlas, "read", lambda image: reading)
-        with pytest.raises(NotLocalisable, match="expected error of"):
+    assert sure.unsure_mm < atlas.UNSURE_MM / 1.2 and sure.undecided < atlas.UNDECIDED / 1.2 and localise(item.image).plane == item.plane
+    scattered = sure.mni + np.random.default_rng(0).normal(0, 2 * atlas.RESIDUAL_MM, sure.mni.shape)
+    strange = {
+        "no head of 0.03": {"planes": np.array([*(sure.planes[:3] * 0.97), 0.03])},
+        "expected error in mm of 5": {"expected_mm": sure.expected_mm * 1.05 * atlas.UNSURE_MM / sure.unsure_mm},
+        "distance from a plane": {"mni": scattered},
+        "indecision": {"brain": np.where(sure.brain > 0.5, 0.8, 0.2)},
+        "hardly any brain": {"brain": np.zeros_like(sure.brain)},
+    }
+    for words, change in strange.items():
+        reading = replace(sure, **change)
+        monkeypatch.setattr(atlas, "read", lambda image, reading=reading: reading)
+        with pytest.raises(NotLocalisable, match=words):
             localise(item.image)
+    assert reading.unsure_mm == np.inf
     assert localise(item.image, plane=item.plane, method="retrieval").plane == item.plane, "the template is compared without the network"

@@ -20,9 +20,9 @@ import numpy as np
 
 from xai import atlas_matching as matching
 from xai.atlas_poses import FRAMES, matrices
-from xai.atlas_reading import CELLS, read
+from xai.atlas_reading import CELLS, Reading, read
 from xai.atlas_reference import Atlas, Label, Templates, load_atlas, load_templates
-from xai.atlas_regression import fit
+from xai.atlas_regression import Fit, fit
 from xai.paths import PLANES, StudyError
 
 __all__ = [
@@ -31,9 +31,10 @@ __all__ = [
 ]  # fmt: skip
 
 AXIS = {plane: FRAMES[plane][0] for plane in PLANES}
-# From which probability of no head, and expected error of what is read, on no place is looked for. Of 2,537 real slices none has more than
-# 0.011, and 99.5 % are read with less than 5.7 mm; what several such limits refuse of other pictures was in view (benchmarks/localisation.py).
-NO_HEAD, UNSURE_MM = 0.02, 5.7
+# Beyond these limits the network's reading is not that of a head: probability of no head; expected error of what is read; how far it lies from a
+# plane; how undecided it is between brain and not. Of 2,537 real slices none has more than half of the first, and 99 % are below each
+# of the others; what such limits refuse of other pictures was in view when they were chosen (benchmarks/localisation.py).
+NO_HEAD, UNSURE_MM, RESIDUAL_MM, UNDECIDED = 0.02, 5.0, 5.3, 0.132
 MAXIMUM_CANDIDATES = 12
 CANDIDATE_SPACING_MM = 2.0
 MAXIMUM_REGIONS = 5
@@ -140,20 +141,15 @@ def localise(
         )
     coarse, fine = (matching.prepare(image, known, level, size) for size in (matching.COARSE_PIXELS, matching.FINE_PIXELS))
     reading = None if method == "retrieval" else read(image)
-    if reading is not None and (reading.planes[-1] > NO_HEAD or reading.unsure_mm > UNSURE_MM):
-        raise NotLocalisable(
-            f"The network takes the image for no head with a probability of {reading.planes[-1]:.2f} and reads places in it with an expected error of "
-            f"{reading.unsure_mm:.1f} mm (at most {NO_HEAD} and {UNSURE_MM} in slices of heads); leave it out or give a slice of a head, upright."
-        )
     # The network is right about the plane where a match errs: coronal and sagittal slices resemble others of the template.
     planes = [plane] if plane else PLANES if reading is None else [PLANES[int(np.argmax(reading.planes[: len(PLANES)]))]]
     fits = {name: None if reading is None else fit(reading, name, _usable(known)) for name in planes}
+    if reading is not None:
+        _refuse_strange(reading, fits[planes[0]])
     if method == "regression":
-        matches = [matching.match_read(fine, found) for found in fits.values() if found]
+        matches = [matching.match_read(fine, found) for found in fits.values()]
     else:
         matches = [match for name in planes for match in matching.match_plane(coarse, fine, name, fits[name])]
-    if not matches:
-        raise NotLocalisable("The network reads hardly any brain in the image, expected a slice of a head; leave it out or give another image.")
     best = max(matches, key=lambda match: match.quality)
     if not best.likeness.is_head:
         raise NotLocalisable(
@@ -162,6 +158,22 @@ def localise(
             "leave it out or check its plane and orientation."
         )
     return _as_place(best, side=len(image))
+
+
+def _refuse_strange(reading: Reading, found: Fit | None) -> None:
+    """A picture that is no slice of a head, or shows hardly any brain, is read as none is."""
+    if found is None:
+        raise NotLocalisable("The network reads hardly any brain in the image, expected a slice of a head; leave it out or give another image.")
+    told = {
+        "a probability of no head": (reading.planes[-1], NO_HEAD), "an expected error in mm": (reading.unsure_mm, UNSURE_MM),
+        "a distance from a plane in mm": (found.residual_mm, RESIDUAL_MM), "an indecision between brain and not": (reading.undecided, UNDECIDED),
+    }  # fmt: skip
+    beyond = [f"{what} of {value:.3g} (at most {limit})" for what, (value, limit) in told.items() if value > limit]
+    if beyond:
+        raise NotLocalisable(
+            f"The network does not read the image as it reads {found.plane} slices of heads: {', '.join(beyond)}; "
+            "leave it out, or give a slice of a head, upright, with its own plane."
+        )
 
 
 def _usable(known: np.ndarray) -> np.ndarray:

@@ -49,6 +49,12 @@ class Reading:
         seen = self.expected_mm[self.brain > 0.5]
         return float(np.median(seen)) if len(seen) else np.inf
 
+    @property
+    def undecided(self) -> float:
+        """Mean entropy (nats) of brain or not, over all cells: 0 where all are sure, log 2 where none is."""
+        brain = np.clip(self.brain, 1e-6, 1 - 1e-6)
+        return float(-np.mean(brain * np.log(brain) + (1 - brain) * np.log(1 - brain)))
+
 
 def read(picture: np.ndarray) -> Reading:
     """The shipped network's reading of a square slice (S, S) of any scale and size."""
