@@ -19,7 +19,7 @@ from xai import atlas, atlas_matching as matching, atlas_reference
 from xai.atlas import (
     Candidate, NotLocalisable, Place, anatomy_at, load_atlas, load_templates, localise, name_regions, positions,
 )  # fmt: skip
-from xai.atlas_regression import Fit
+from xai.atlas_regression import Fit, fit
 from xai.atlas_validation import errors_at, naive_place, outside_at, point_errors, regions_at, validate
 from xai.data.phantom import make_phantom
 from xai.paths import PLANES, StudyError
@@ -493,13 +493,13 @@ def test_a_slice_in_which_the_network_reads_no_place_is_not_placed(monkeypatch):
     """The same slice, with what is read in it made less sure, less of a head, less flat, or less brain."""
     item = next(make_phantom(subjects=3, slices_per_subject=1, image_size=96, seed=5))
     sure = atlas.read(item.image)
-    assert sure.unsure_mm < atlas.UNSURE_MM / 1.2 and sure.undecided < atlas.UNDECIDED / 1.2 and localise(item.image).plane == item.plane
-    scattered = sure.mni + np.random.default_rng(0).normal(0, 2 * atlas.RESIDUAL_MM, sure.mni.shape)
+    product = sure.unsure_mm * sure.undecided * fit(sure, item.plane).residual_mm
+    assert product < atlas.STRANGENESS / 1.2 and localise(item.image).plane == item.plane
     strange = {
-        "no head of 0.03": {"planes": np.array([*(sure.planes[:3] * 0.97), 0.03])},
-        "expected error in mm of 5": {"expected_mm": sure.expected_mm * 1.05 * atlas.UNSURE_MM / sure.unsure_mm},
-        "distance from a plane": {"mni": scattered},
-        "indecision": {"brain": np.where(sure.brain > 0.5, 0.8, 0.2)},
+        "no head with a probability of 0.03": {"planes": np.array([*(sure.planes[:3] * 0.97), 0.03])},
+        "expected error of": {"expected_mm": sure.expected_mm * 1.05 * atlas.STRANGENESS / product},
+        "off a plane": {"mni": sure.mni + np.random.default_rng(0).normal(0, 40, sure.mni.shape)},
+        "undecided about brain": {"brain": np.where(sure.brain > 0.5, 0.55, 0.45)},
         "hardly any brain": {"brain": np.zeros_like(sure.brain)},
     }
     for words, change in strange.items():

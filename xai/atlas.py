@@ -31,10 +31,9 @@ __all__ = [
 ]  # fmt: skip
 
 AXIS = {plane: FRAMES[plane][0] for plane in PLANES}
-# Beyond these limits the network's reading is not that of a head: probability of no head; expected error of what is read; how far it lies from a
-# plane; how undecided it is between brain and not. Of 2,537 real slices none has more than half of the first, and 99 % are below each
-# of the others; what such limits refuse of other pictures was in view when they were chosen (benchmarks/localisation.py).
-NO_HEAD, UNSURE_MM, RESIDUAL_MM, UNDECIDED = 0.02, 5.0, 5.3, 0.132
+# Beyond these limits the network does not read an image as it reads heads. Of 2,537 real slices none has more than half of the first, and
+# 98.5 % are below the second; what it refuses of other pictures was in view when it was chosen, among a dozen ways (benchmarks/localisation.py).
+NO_HEAD, STRANGENESS = 0.02, 1.5
 MAXIMUM_CANDIDATES = 12
 CANDIDATE_SPACING_MM = 2.0
 MAXIMUM_REGIONS = 5
@@ -161,18 +160,19 @@ def localise(
 
 
 def _refuse_strange(reading: Reading, found: Fit | None) -> None:
-    """A picture that is no slice of a head, or shows hardly any brain, is read as none is."""
+    """A picture that is no slice of a head, or shows hardly any brain, is read as none is.
+
+    Some slices of heads are read with a large expected error, some far from any plane, some undecided about brain; only other pictures
+    with much of all three. So the limit is on the product.
+    """
     if found is None:
         raise NotLocalisable("The network reads hardly any brain in the image, expected a slice of a head; leave it out or give another image.")
-    told = {
-        "a probability of no head": (reading.planes[-1], NO_HEAD), "an expected error in mm": (reading.unsure_mm, UNSURE_MM),
-        "a distance from a plane in mm": (found.residual_mm, RESIDUAL_MM), "an indecision between brain and not": (reading.undecided, UNDECIDED),
-    }  # fmt: skip
-    beyond = [f"{what} of {value:.3g} (at most {limit})" for what, (value, limit) in told.items() if value > limit]
-    if beyond:
+    strangeness = reading.unsure_mm * found.residual_mm * reading.undecided
+    if reading.planes[-1] > NO_HEAD or strangeness > STRANGENESS:
         raise NotLocalisable(
-            f"The network does not read the image as it reads {found.plane} slices of heads: {', '.join(beyond)}; "
-            "leave it out, or give a slice of a head, upright, with its own plane."
+            f"The network takes the image for no head with a probability of {reading.planes[-1]:.2f} (at most {NO_HEAD}) and reads it with a strangeness of "
+            f"{strangeness:.1f} (at most {STRANGENESS} in {found.plane} slices of heads): an expected error of {reading.unsure_mm:.1f} mm, {found.residual_mm:.1f} mm off a "
+            f"plane, {reading.undecided:.2f} undecided about brain; leave it out, or give a slice of a head, upright, with its own plane."
         )
 
 
