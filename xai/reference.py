@@ -12,7 +12,6 @@ import json
 import platform
 import subprocess
 import sys
-import textwrap
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -121,7 +120,7 @@ def beside(*tables: str, folder: Path = Path("results")) -> Iterator[tuple[str, 
     for name, record in references(folder).items():
         found = [reference_table(name, table, folder) for table in tables]
         if all(table is not None for table in found):
-            yield textwrap.fill(f"Reference {name}, not this run. {in_words(record)}", 80), found
+            yield f"Reference {name}, not this run. {in_words(record)}", found
 
 
 def scores(classification: pd.DataFrame, segmentation: pd.DataFrame) -> pd.DataFrame:
