@@ -126,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("architectures", nargs="*", default=["efficientnetb0", "densenet121", "vgg16"])
     parser.add_argument("--image-size", type=int, default=96)
-    parser.add_argument("--images", type=int, default=8, help="explained at once by the gradient methods")
+    parser.add_argument("--images", type=int, default=16, help="explained at once by the gradient methods")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     training.limit_threads()
