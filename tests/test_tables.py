@@ -121,3 +121,12 @@ def test_saving_writes_the_numbers_unrounded(tmp_path):
     study = Study(tmp_path)
     assert save_table(study, "scores", SCORES) is SCORES
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "tables" / "scores.csv"), SCORES)
+
+
+def test_a_paragraph_above_a_table_is_escaped_and_stays_with_it():
+    frame = pd.DataFrame({"architecture": ["vgg16"], "dice": [0.5]})
+    shown = show(frame, above="run of <b>today</b>")
+    page = BeautifulSoup(shown._repr_html_(), "html.parser")
+    assert page.p.get_text() == "run of <b>today</b>" and page.p.find_next_sibling("div")["class"] == ["study-table"]
+    assert repr(shown).splitlines()[0] == "run of <b>today</b>" and repr(shown).splitlines()[1:] == repr(show(frame)).splitlines()
+    assert show(frame)._repr_html_().startswith("<div")

@@ -36,10 +36,10 @@ def _header(column: str) -> str:
 
 
 class ShownTable:
-    """A table for a notebook or a page; everything in it is escaped."""
+    """A table for a notebook or a page, with a paragraph `above` it if there is one; everything in it is escaped."""
 
-    def __init__(self, rows: list[list[str]], bold: set[tuple[int, int]], numeric: list[bool]) -> None:
-        self.rows, self.bold, self.numeric = rows, bold, numeric
+    def __init__(self, rows: list[list[str]], bold: set[tuple[int, int]], numeric: list[bool], above: str = "") -> None:
+        self.rows, self.bold, self.numeric, self.above = rows, bold, numeric, above
 
     def _repr_html_(self) -> str:
         header = "".join(f'<th{self._class(c)}>{escape(text)}</th>' for c, text in enumerate(self.rows[0]))
@@ -47,11 +47,13 @@ class ShownTable:
             "<tr>" + "".join(f"<td{self._class(c)}>{self._cell(r, c, text)}</td>" for c, text in enumerate(row)) + "</tr>"
             for r, row in enumerate(self.rows[1:])
         )
-        return f'<div class="study-table"><table class="table study"><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table></div>'
+        above = f'<p class="study-above">{escape(self.above)}</p>' if self.above else ""
+        return f'{above}<div class="study-table"><table class="table study"><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table></div>'
 
     def __repr__(self) -> str:
         widths = [max(len(row[column]) for row in self.rows) for column in range(len(self.rows[0]))]
-        return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in self.rows)
+        lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in self.rows]
+        return "\n".join([*([self.above] if self.above else []), *lines])
 
     def _class(self, column: int) -> str:
         return ' class="number"' if self.numeric[column] else ""
@@ -69,7 +71,7 @@ def save_table(study: Study, name: str, table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def show(frame: pd.DataFrame, *, columns: Sequence[str] | None = None, mark: Sequence[str] = ()) -> ShownTable:
+def show(frame: pd.DataFrame, *, columns: Sequence[str] | None = None, mark: Sequence[str] = (), above: str = "") -> ShownTable:
     """Prepare a table for reading.
 
     Parameters
@@ -80,6 +82,8 @@ def show(frame: pd.DataFrame, *, columns: Sequence[str] | None = None, mark: Seq
         Which columns, in order; default all.
     mark : sequence of str
         Columns whose best value is bold, all of them where several are equal as shown.
+    above : str
+        A paragraph that belongs to the table, such as where it comes from; what a cell prints is shown apart from its tables.
     """
     wanted = [name for name in (columns or frame.columns) if not name.endswith(("_low", "_high"))]
     texts = [[_text(value, name, whole=_whole(frame[name])) for value in frame[name]] for name in wanted]
@@ -98,7 +102,7 @@ def show(frame: pd.DataFrame, *, columns: Sequence[str] | None = None, mark: Seq
             ]
     headers = [_header(name) for name in wanted]
     numeric = [pd.api.types.is_numeric_dtype(frame[name]) for name in wanted]
-    return ShownTable([headers, *map(list, zip(*texts))], bold, numeric)
+    return ShownTable([headers, *map(list, zip(*texts))], bold, numeric, above)
 
 
 def _whole(column: pd.Series) -> bool:
