@@ -107,7 +107,7 @@ def test_a_killed_run_goes_on(study, model, split, monkeypatch, batches):
 
     def explain_until(limit):
         def counted(methods, images, **options):
-            for part, maps in explain(methods, images, **options):
+            for part, maps in explain(methods, images, batch_size=8, **options):
                 if len(seen) == limit:
                     raise KeyboardInterrupt
                 seen.append(part.stop - part.start)
