@@ -62,7 +62,7 @@ class Split:
         """
         wanted = np.full(len(images), PREDICTED) if classes is None else classes
         found = self._evidence(_batch(images), ops.convert_to_tensor(np.asarray(wanted, np.int32)))
-        return tuple(np.asarray(x).astype(np.float32, copy=False) for x in found)  # views: on a CPU nothing is copied
+        return tuple(np.asarray(ops.convert_to_numpy(x), np.float32) for x in found)
 
 
 def compiled_call(model: keras.Model):
