@@ -11,10 +11,14 @@ from keras import ops
 
 from xai.data.dataset import Dataset
 from xai.paths import LABELS
+from xai.strong_augmentation import another_scanner, bend
 
 SYMMETRIC_PLANES = ("axial", "coronal")
 # Layers of KerasCV and of core Keras alike, with their first arguments: shares of a turn and of the side.
 GEOMETRY = {"RandomRotation": (0.04,), "RandomTranslation": (0.08, 0.08), "RandomZoom": ((-0.15, 0.15), (-0.15, 0.15))}
+STRONG_GEOMETRY = {"RandomRotation": (0.07,), "RandomTranslation": (0.1, 0.1), "RandomZoom": ((-0.25, 0.25), (-0.25, 0.25))}
+# Smallest and largest gamma, gain, and lift in grey values.
+GREYS, STRONG_GREYS = ((0.75, 1.33), (0.85, 1.15), (-12, 12)), ((0.6, 1.67), (0.7, 1.3), (-20, 20))
 
 
 class Batches(keras.utils.PyDataset):
@@ -73,7 +77,7 @@ class Batches(keras.utils.PyDataset):
         return batches.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(2).with_options(options)
 
 
-def make_augmentation(seed: int):
+def make_augmentation(seed: int, *, strong: bool = False):
     """Paired augmentation of images and masks: flip, rotation, shift, zoom; gamma, contrast and brightness on the image alone.
 
     KerasCV where it can be imported, the same layers of core Keras elsewhere (for example on JAX). Left and right are
@@ -81,45 +85,56 @@ def make_augmentation(seed: int):
     tumour is does not depend on its side. The networks say nothing about sides; chapter 5 reads the side off the place of the mask
     in the unaugmented slice. Sagittal faces all look one way and stay so. No head is stood upside down.
 
+    Parameters
+    ----------
+    strong : bool
+        Wider ranges, and `xai.strong_augmentation`: for few patients and long trainings, which see every slice often.
+
     Returns
     -------
     callable
         (images (B, S, S, 1) in 0-255, masks (B, S, S, 1) 0/1, may_flip (B,) bool) -> images and masks, numpy arrays.
     """
-    warp, draw = _warp(), np.random.default_rng(seed)
+    geometry, greys = (STRONG_GEOMETRY, STRONG_GREYS) if strong else (GEOMETRY, GREYS)
+    warp, draw = _warp(strong), np.random.default_rng(seed)
 
     def augment(images: np.ndarray, masks: np.ndarray, may_flip: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         flip = (may_flip & (draw.random(len(images)) < 0.5))[:, None, None, None]
         images, masks = (np.where(flip, array[:, :, ::-1], array) for array in (images, masks))
-        moved = warp(np.concatenate([images, masks], axis=-1), draw.integers(1, 2**31, len(GEOMETRY)))
+        moved = warp(np.concatenate([images, masks], axis=-1), draw.integers(1, 2**31, len(geometry)))
+        if strong:
+            moved = bend(moved, draw)
         images, masks = np.clip(moved[..., :1], 0, 255), (moved[..., 1:] > 0.5).astype(np.float32)
-        gamma, gain, lift = (draw.uniform(low, high, (len(images), 1, 1, 1)) for low, high in ((0.75, 1.33), (0.85, 1.15), (-12, 12)))
+        gamma, gain, lift = (draw.uniform(low, high, (len(images), 1, 1, 1)) for low, high in greys)
         images = 255 * (images / 255) ** gamma * gain + lift
+        if strong:
+            images = another_scanner(images, draw)
         return np.clip(images, 0, 255).astype(np.float32), masks
 
     return augment
 
 
-def _warp():
+def _warp(strong: bool):
     """Rotation, shift and zoom of pictures (B, S, S, channels) by three seeds; all channels of a picture move as one.
 
     KerasCV's layers are compiled once for the process: a third of the time they take one operation after the other. Seeds come with every
     call, so that no two augmentations share a random state.
     """
+    geometry = STRONG_GEOMETRY if strong else GEOMETRY
     try:
         if keras.backend.backend() != "tensorflow":
             raise ImportError("KerasCV needs TensorFlow")
         import keras_cv.layers
     except ImportError:
         def warp(pictures: np.ndarray, seeds) -> np.ndarray:
-            for (name, how), seed in zip(GEOMETRY.items(), seeds):
+            for (name, how), seed in zip(geometry.items(), seeds):
                 pictures = getattr(keras.layers, name)(*how, fill_mode="constant", seed=int(seed))(pictures, training=True)
             return ops.convert_to_numpy(pictures)
 
         return warp
 
     def warp(pictures: np.ndarray, seeds) -> np.ndarray:
-        moving, compiled = _kerascv_warp(keras_cv.layers, pictures.shape[1:])
+        moving, compiled = _kerascv_warp(keras_cv.layers, pictures.shape[1:], strong)
         for layer, seed in zip(moving, seeds):
             layer._random_generator.reset_from_seed(int(seed))
         return compiled(pictures).numpy()
@@ -128,11 +143,12 @@ def _warp():
 
 
 @cache
-def _kerascv_warp(source, shape: tuple[int, int, int]):
+def _kerascv_warp(source, shape: tuple[int, int, int], strong: bool):
     """The layers, and all of them compiled for pictures of one shape and any number: another graph would round otherwise."""
     import tensorflow
 
-    moving = [getattr(source, name)(*how, fill_mode="constant", seed=1) for name, how in GEOMETRY.items()]
+    geometry = STRONG_GEOMETRY if strong else GEOMETRY
+    moving = [getattr(source, name)(*how, fill_mode="constant", seed=1) for name, how in geometry.items()]
 
     @tensorflow.function(input_signature=[tensorflow.TensorSpec((None, *shape), "float32")])
     def compiled(pictures):
@@ -143,7 +159,7 @@ def _kerascv_warp(source, shape: tuple[int, int, int]):
     return moving, compiled
 
 
-def augmented_examples(dataset: Dataset, *, count: int = 3, draws: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def augmented_examples(dataset: Dataset, *, count: int = 3, draws: int = 4, seed: int = 0, strong: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Training slices as they are and as augmentation may show them, for looking at.
 
     Returns
@@ -154,7 +170,7 @@ def augmented_examples(dataset: Dataset, *, count: int = 3, draws: int = 4, seed
     rows = dataset.balanced_rows("train", count)
     images, masks = (np.asarray(array[rows], np.float32)[..., None] for array in (dataset.images, dataset.masks))
     may_flip = dataset.index["plane"].iloc[rows].isin(SYMMETRIC_PLANES).to_numpy()
-    augment = make_augmentation(seed)
+    augment = make_augmentation(seed, strong=strong)
     pairs = [(images, masks), *(augment(images, masks, may_flip) for _ in range(draws))]
     return tuple(np.stack([pair[part][..., 0] for pair in pairs], axis=1) for part in (0, 1))
 

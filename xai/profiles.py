@@ -87,9 +87,10 @@ class Training(Section):
     warmup_share: float = Field(0.1, ge=0, lt=1)
     segmentation_weight: float = Field(1.0, ge=0, description="lambda of: cross-entropy + lambda x (Dice + BCE)")
     encoder_weights: str | None = None
+    start_from: str | None = Field(None, description="weights file of a trained hybrid to go on from, as a former study left it, perhaps of another image size")
     batch_norm_momentum: float | None = Field(None, gt=0, lt=1)
     dropout: float = Field(0.2, ge=0, lt=1)
-    augment: bool = True
+    augment: bool | Literal["strong"] = Field(True, description="strong: wider ranges, bent heads, other scanners; for long trainings on few patients")
     patience: int | None = Field(None, ge=1, description="epochs without a better validation score before stopping")
     run_eagerly: bool = False
     precision: Precision = Field(

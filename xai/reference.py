@@ -69,8 +69,9 @@ def provenance(study: Study, profile: Profile) -> dict:
     """
     settings = profile.model_dump(mode="json")
     settings["data"].pop("root")
-    weights = settings["training"]["encoder_weights"]
-    settings["training"]["encoder_weights"] = Path(weights).name if weights else None
+    for weights in ("encoder_weights", "start_from"):
+        path = settings["training"][weights]
+        settings["training"][weights] = Path(path).name if path else None
     seconds = {}
     for architecture in profile.training.architectures:
         if study.seconds(architecture).exists():

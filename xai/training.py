@@ -81,6 +81,8 @@ def _fit(study: Study, profile: Profile, architecture: str, variant: str) -> pd.
     dataset = Dataset(study)
     rows, labels = dataset.rows("train"), dataset.labels(dataset.rows("train"))
     model, network = _trainable(profile, architecture, variant, len(rows))
+    if not state["epoch"] and training.start_from and variant == "hybrid":
+        _start_from(model, training.start_from)
     if state["epoch"] % training.epochs:
         model.load_weights(checkpoint)
     heads = model.output_names_in_order
@@ -96,7 +98,7 @@ def _fit(study: Study, profile: Profile, architecture: str, variant: str) -> pd.
         seed = [profile.seed, epoch]
         batches = Batches(
             dataset, rows, batch_size=training.batch_size, heads=heads, weights=class_weights(labels), shuffle_seed=seed,
-            augment=make_augmentation(profile.seed * 1000 + epoch * 10) if training.augment else None,
+            augment=make_augmentation(profile.seed * 1000 + epoch * 10, strong=training.augment == "strong") if training.augment else None,
         )  # fmt: skip
         seed_dropout(model, seed)
         start = time.perf_counter()
@@ -142,6 +144,19 @@ def _trainable(profile: Profile, architecture: str, variant: str, slices: int) -
     # A file's moments and step count are skipped, with no more than a warning, by an optimiser without variables.
     model.optimizer.build(model.trainable_variables)
     return model, keras.Model(model.input, model.output)
+
+
+def _start_from(model: keras.Model, weights: str) -> None:
+    """Go on from a network of the same architecture, perhaps trained at another size: no weight depends on the size of the image."""
+    if not Path(weights).exists():
+        raise StudyError(f"`training.start_from` is {weights}, which does not exist; give the model.weights.h5 of a finished training, or null.")
+    try:
+        keras.Model(model.input, model.output).load_weights(weights)
+    except (ValueError, KeyError, OSError) as error:
+        raise StudyError(
+            f"`training.start_from` is {weights}, which does not hold the weights of a two-headed {model.name}; "
+            f"give the model.weights.h5 of a finished training of it, or null. ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def build(profile: Profile, architecture: str, variant: str = "hybrid", *, initialise: bool = True) -> keras.Model:
@@ -258,7 +273,7 @@ def fingerprint(study: Study, profile: Profile, architecture: str, variant: str)
     parts = [json.dumps([profile.seed, training, own, architecture, variant, profile.data.image_size], sort_keys=True), dataset_hash(study)]
     with study.masks.open("rb") as masks:  # the index names the images by their hashes, but not the masks
         parts.append(hashlib.file_digest(masks, "sha256").hexdigest())
-    parts += [_code(Path(__file__).parent / name) for name in ("models.py", "batches.py", "losses.py", "training.py")]
+    parts += [_code(Path(__file__).parent / name) for name in ("models.py", "batches.py", "strong_augmentation.py", "losses.py", "training.py")]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
