@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import keras
 import numpy as np
@@ -18,7 +19,7 @@ from small_study import SIZE, write_small_study
 from xai.batches import Batches, class_weights, make_augmentation
 from xai.data.dataset import Dataset
 from xai.losses import MaskDice, mask_loss, smoothed_cross_entropy
-from xai.paths import LABELS
+from xai.paths import LABELS, StudyError
 from xai.profiles import Profile, save_profile
 from xai.training import _code, build, compiled, describe, fingerprint, fit, load, predict
 
@@ -160,9 +161,11 @@ def test_order_of_an_epoch_depends_on_seed_and_epoch_alone(study):
     assert list(Batches(dataset, rows, batch_size=4, heads=("classification",)).order) == list(rows)
 
 
-@pytest.fixture(params=["keras_cv", "keras"])
+@pytest.fixture(params=["keras_cv", "keras", "strong"])
 def augmentation(request, monkeypatch):
-    """`make_augmentation` by KerasCV, and as on a machine that has none."""
+    """`make_augmentation` by KerasCV, as on a machine that has none, and the strong one."""
+    if request.param == "strong":
+        return partial(make_augmentation, strong=True)
     if request.param == "keras":
         monkeypatch.setitem(sys.modules, "keras_cv", None)
         monkeypatch.setitem(sys.modules, "keras_cv.layers", None)
@@ -185,6 +188,9 @@ def test_augmentation_moves_image_and_mask_together(augmentation):
     assert images.dtype == moved.dtype == np.float32 and images.shape == moved.shape == masks.shape
     assert set(np.unique(moved)) == {0.0, 1.0} and images.min() >= 0 and images.max() <= 255
     bright = images > 75  # gamma, gain and lift leave the background below 13 and the tumour above 110; interpolation lies between
+    if isinstance(augmentation, partial):  # darker or brighter by half, with noise
+        middle = [(image[mask > 0].mean() + image[mask == 0].mean()) / 2 for image, mask in zip(images, moved)]
+        bright = images > np.reshape(middle, (-1, 1, 1, 1))
     dice = 2 * (bright & (moved > 0)).sum(axis=(1, 2, 3)) / (bright.sum(axis=(1, 2, 3)) + moved.sum(axis=(1, 2, 3)))
     assert dice.mean() > 0.92 and dice.min() > 0.8  # below one by the nearest-pixel rounding along the outline of thin arms
     still = 2 * (masks * moved).sum(axis=(1, 2, 3)) / (masks.sum(axis=(1, 2, 3)) + moved.sum(axis=(1, 2, 3)))
@@ -223,9 +229,12 @@ def test_augmentation_never_turns_far_or_stands_heads_on_their_top(augmentation)
     _, moved = augmentation(11)(masks * 200, masks, np.zeros(64, bool))
     for mask in moved[..., 0]:
         rows, columns = np.nonzero(mask)
-        upper, lower = columns[rows < np.quantile(rows, 0.3)], columns[rows > np.quantile(rows, 0.7)]
-        assert lower.mean() > upper.mean() + 1
-        assert rows.mean() < 34 and columns.mean() < 32
+        if isinstance(augmentation, partial):  # bent as well, the two arms no longer tell an angle; stood on its top it would lie at (42, 46)
+            assert rows.mean() < 40 and columns.mean() < 38
+        else:
+            assert rows.mean() < 34 and columns.mean() < 32
+            upper, lower = columns[rows < np.quantile(rows, 0.3)], columns[rows > np.quantile(rows, 0.7)]
+            assert lower.mean() > upper.mean() + 1
 
 
 def test_augmentation_is_reproduced_by_its_seed(augmentation):
@@ -440,6 +449,45 @@ def test_a_network_with_published_encoder_weights_is_loaded_with_their_input_sca
     assert np.abs(np.asarray(load(other, profile_with(), ARCHITECTURE)(images, training=False)["classification"]) - expected).max() > 1e-3
 
 
+def test_a_training_goes_on_from_a_network_of_another_size(study, history, tmp_path, monkeypatch):
+    """Its first step starts from the weights that the former one kept, for every variant with both heads; others start anew."""
+    other = type(study)(tmp_path / "larger")
+    shutil.copytree(study.data, other.data)
+    for file in (other.images, other.masks):
+        np.save(file, np.load(file).repeat(2, axis=1).repeat(2, axis=2))
+    starts = []
+    monkeypatch.setattr(keras.Model, "fit", lambda model, *_, **__: starts.append(model.get_weights()))
+    profile = profile_with(image_size=2 * SIZE, start_from=str(study.weights(ARCHITECTURE)), epochs=1)
+    for variant in ("hybrid", "classification_only"):
+        with pytest.raises(AttributeError):  # there is no history to read: the start is all that is asked for
+            fit(other, profile, ARCHITECTURE, variant=variant)
+    kept = load(study, profile_with(), ARCHITECTURE).get_weights()
+    assert all(np.array_equal(a, b) for a, b in zip(starts[0], kept, strict=True))
+    assert not np.array_equal(starts[1][0], kept[0])
+
+
+@pytest.mark.parametrize(("name", "says"), [("nowhere.weights.h5", "does not exist"), ("encoder.weights.h5", "does not hold the weights of a two-headed vgg16")])
+def test_a_former_network_that_does_not_fit_is_one_sentence(study, tmp_path, name, says):
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save_weights(tmp_path / "encoder.weights.h5")
+    other = type(study)(tmp_path / "unfit")
+    shutil.copytree(study.data, other.data)
+    with pytest.raises(StudyError, match=f"`training.start_from` is .*{name}, which {says}.*; give the model.weights.h5"):
+        fit(other, profile_with(start_from=str(tmp_path / name)), ARCHITECTURE)
+
+
+def test_answers_averaged_over_views_are_written_and_decide_no_training(study, history):
+    plain = profile_with()
+    profile = profile_with(test_time_augmentation=True)
+    assert fingerprint(study, plain, ARCHITECTURE, "hybrid") == fingerprint(study, profile, ARCHITECTURE, "hybrid")
+    try:
+        averages, masks = predict(study, profile, ARCHITECTURE), np.load(study.test_masks(ARCHITECTURE))
+    finally:
+        alone, single = predict(study, plain, ARCHITECTURE), np.load(study.test_masks(ARCHITECTURE))
+    columns = [f"prob_{label}" for label in LABELS]
+    assert np.allclose(averages[columns].sum(axis=1), 1, atol=1e-5) and not np.allclose(averages[columns], alone[columns], atol=1e-6)
+    assert masks.shape == single.shape and masks.dtype == single.dtype and not np.array_equal(masks, single)
+
+
 def test_comments_and_docstrings_are_not_what_a_module_does(tmp_path):
     first, second, third = (tmp_path / f"{name}.py" for name in "abc")
     first.write_text('"""One."""\n\ndef f(x):\n    """Says."""\n    return x + 1  # adds\n\nclass C:\n    """Only this."""\n')
@@ -457,7 +505,7 @@ def test_divergence_is_one_sentence_and_leaves_no_weights(study):
 
 @pytest.mark.parametrize("change", [
     {"seed": 4}, {"image_size": 48}, {"epochs": 3}, {"learning_rate": 1e-4}, {"segmentation_weight": 1.0}, {"augment": False},
-    {"dropout": 0.5}, {"batch_norm_momentum": 0.9}, {"precision": "mixed_bfloat16"}, {"label_smoothing": 0.1}, {"weight_decay": 0.1},
+    {"augment": "strong"}, {"start_from": "former.weights.h5"}, {"dropout": 0.5}, {"batch_norm_momentum": 0.9}, {"precision": "mixed_bfloat16"}, {"label_smoothing": 0.1}, {"weight_decay": 0.1},
     {"learning_rates": {ARCHITECTURE: 1e-4}}, {"precisions": {ARCHITECTURE: "mixed_bfloat16"}},
 ])  # fmt: skip
 def test_fingerprint_sees_what_decides_a_training(study, change):

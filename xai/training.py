@@ -9,6 +9,7 @@ import json
 import math
 import os
 import time
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
@@ -18,12 +19,13 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
-from xai.batches import Batches, class_weights, make_augmentation
+from xai.batches import SYMMETRIC_PLANES, Batches, class_weights, make_augmentation
 from xai.data.dataset import Dataset, dataset_hash
 from xai.losses import MaskDice, mask_loss, smoothed_cross_entropy
 from xai.models import DECODER_FILTERS, architecture_facts, build_hybrid, encoder_of, skip_layers, target_layer
 from xai.paths import LABELS, Study, StudyError, atomic, write_text
 from xai.profiles import Profile, Training
+from xai.views import VIEWS, averaged
 
 
 def limit_threads() -> None:
@@ -151,8 +153,10 @@ def _start_from(model: keras.Model, weights: str) -> None:
     if not Path(weights).exists():
         raise StudyError(f"`training.start_from` is {weights}, which does not exist; give the model.weights.h5 of a finished training, or null.")
     try:
-        keras.Model(model.input, model.output).load_weights(weights)
-    except (ValueError, KeyError, OSError) as error:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Skipping", category=UserWarning)  # Keras leaves out, with a warning, what a file lacks
+            keras.Model(model.input, model.output).load_weights(weights)
+    except (ValueError, KeyError, OSError, UserWarning) as error:
         raise StudyError(
             f"`training.start_from` is {weights}, which does not hold the weights of a two-headed {model.name}; "
             f"give the model.weights.h5 of a finished training of it, or null. ({str(error).splitlines()[0]})"
@@ -214,6 +218,8 @@ def load(study: Study, profile: Profile, architecture: str, *, variant: str = "h
 def predict(study: Study, profile: Profile, architecture: str, *, variant: str = "hybrid") -> pd.DataFrame:
     """Predict the test split; write `predictions.csv` and, with a segmentation head, `test_masks.npy`.
 
+    With `training.test_time_augmentation` the answers are averages over `xai.views.VIEWS`; heatmaps explain the slice itself.
+
     Returns
     -------
     pandas.DataFrame
@@ -223,19 +229,30 @@ def predict(study: Study, profile: Profile, architecture: str, *, variant: str =
     model = load(study, profile, architecture, variant=variant)
     rows = dataset.rows("test")
     table = dataset.index.loc[rows, ["id", "label", "patient", "plane"]].reset_index(drop=True)
-    logits, masks = [], []
-    for start in range(0, len(rows), 32):
-        images = np.asarray(dataset.images[rows[start : start + 32]], dtype=np.float32)[..., None]
-        outputs = model(images, training=False)
+    may_mirror = table["plane"].isin(SYMMETRIC_PLANES).to_numpy()
+    views = VIEWS if profile.training.test_time_augmentation else VIEWS[:1]
+
+    def answer(images: np.ndarray) -> dict[str, np.ndarray]:
+        outputs, found = model(images[..., None], training=False), {}
         if "classification" in outputs:
-            logits.append(ops.convert_to_numpy(ops.softmax(ops.cast(outputs["classification"], "float32"))))
+            found["classification"] = ops.convert_to_numpy(ops.softmax(ops.cast(outputs["classification"], "float32")))
         if "segmentation" in outputs:
-            masks.append(ops.convert_to_numpy(ops.sigmoid(outputs["segmentation"]))[..., 0].astype(np.float16))
+            found["segmentation"] = ops.convert_to_numpy(ops.sigmoid(outputs["segmentation"]))[..., 0]
+        return found
+
+    probabilities, masks = [], []
+    for start in range(0, len(rows), 32):
+        part = slice(start, start + 32)
+        found = averaged(answer, np.asarray(dataset.images[rows[part]], dtype=np.float32), may_mirror[part], views)
+        if "classification" in found:
+            probabilities.append(found["classification"])
+        if "segmentation" in found:
+            masks.append(found["segmentation"].astype(np.float16))
     if masks:
         with atomic(study.test_masks(architecture, variant)) as temporary:
             np.save(temporary, np.concatenate(masks))
-    if logits:
-        table[[f"prob_{label}" for label in LABELS]] = np.concatenate(logits)
+    if probabilities:
+        table[[f"prob_{label}" for label in LABELS]] = np.concatenate(probabilities)
         with atomic(study.predictions(architecture, variant)) as temporary:
             table.to_csv(temporary, index=False)
     return table
@@ -267,7 +284,7 @@ def fingerprint(study: Study, profile: Profile, architecture: str, variant: str)
     What other networks are told, and comments and docstrings, decide nothing.
     """
     architecture_facts(architecture)
-    others = {"architectures", "ablation", "ablation_seeds", "leakage", "curve", "shuffled", "cycles", "learning_rate", "learning_rates", "precision", "precisions"}
+    others = {"architectures", "ablation", "ablation_seeds", "leakage", "curve", "shuffled", "cycles", "learning_rate", "learning_rates", "precision", "precisions", "test_time_augmentation"}
     training = profile.training.model_dump(mode="json", exclude=others)
     own = [_learning_rate(profile.training, architecture), _precision(profile.training, architecture)]
     parts = [json.dumps([profile.seed, training, own, architecture, variant, profile.data.image_size], sort_keys=True), dataset_hash(study)]
