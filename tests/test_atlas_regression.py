@@ -177,7 +177,7 @@ def test_numpy_reads_what_keras_would_from_the_saved_weights(ramp, tmp_path):
     with np.load(tmp_path / "network.npz") as stored:
         weights = {name: stored[name].astype(np.float32) for name in stored.files}
     for number, picture in enumerate(inputs):
-        cells, plane = forward(weights, picture)
+        cells, plane, _ = forward(weights, picture)
         assert cells.shape == (CELLS, CELLS, 5) and plane.shape == (4,)
         for found, expected in ((cells, wanted["cells"][number]), (plane, wanted["plane"][number])):
             expected = np.asarray(expected)

@@ -34,6 +34,7 @@ AXIS = {plane: FRAMES[plane][0] for plane in PLANES}
 # Beyond these limits the network does not read an image as it reads heads. Of 2,537 real slices none has more than half of the first, and
 # 98.5 % are below the second; what it refuses of other pictures was in view when it was chosen, among a dozen ways (benchmarks/localisation.py).
 NO_HEAD, STRANGENESS = 0.02, 1.5
+LEAST_HEAD_LOG_ODDS = -2.9  # 99.5 % of the real slices are above it, which alone set it
 MAXIMUM_CANDIDATES = 12
 CANDIDATE_SPACING_MM = 2.0
 MAXIMUM_REGIONS = 5
@@ -163,17 +164,20 @@ def _refuse_strange(reading: Reading, found: Fit | None) -> None:
     """A picture that is no slice of a head, or shows hardly any brain, is read as none is.
 
     Some slices of heads are read with a large expected error, some far from any plane, some undecided about brain; only other pictures
-    with much of all three. So the limit is on the product.
+    with much of all three. So the limit is on the product. The check for heads was trained on other pictures, and sees what these miss.
     """
     if found is None:
         raise NotLocalisable("The network reads hardly any brain in the image, expected a slice of a head; leave it out or give another image.")
     strangeness = reading.unsure_mm * found.residual_mm * reading.undecided
-    if reading.planes[-1] > NO_HEAD or strangeness > STRANGENESS:
-        raise NotLocalisable(
-            f"The network takes the image for no head with a probability of {reading.planes[-1]:.2f} (at most {NO_HEAD}) and reads it with a strangeness of "
-            f"{strangeness:.1f} (at most {STRANGENESS} in {found.plane} slices of heads): an expected error of {reading.unsure_mm:.1f} mm, {found.residual_mm:.1f} mm off a "
-            f"plane, {reading.undecided:.2f} undecided about brain; leave it out, or give a slice of a head, upright, with its own plane."
-        )
+    reasons = {
+        f"takes the image for no head with a probability of {reading.planes[-1]:.2f} (at most {NO_HEAD})": reading.planes[-1] > NO_HEAD,
+        f"finds features unlike a head's (log odds {reading.head_log_odds:.1f}, at least {LEAST_HEAD_LOG_ODDS})": reading.head_log_odds < LEAST_HEAD_LOG_ODDS,
+        f"reads it as no {found.plane} slice is read (strangeness {strangeness:.1f}, at most {STRANGENESS}: an expected error of {reading.unsure_mm:.1f} mm, "
+        f"{found.residual_mm:.1f} mm off a plane, {reading.undecided:.2f} undecided about brain)": strangeness > STRANGENESS,
+    }
+    if any(reasons.values()):
+        said = " and ".join(reason for reason, applies in reasons.items() if applies)
+        raise NotLocalisable(f"The network {said}, expected a slice of a head, upright, in its own plane; leave it out or give another image.")
 
 
 def _usable(known: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What a small network reads in a slice: for every part of it the place in MNI152, how sure that is, and whether it is brain.
 
 The network (`xai.atlas_network`) is trained by ``python -m xai.atlas_training`` and stored as folded convolutions in ``atlas_network.npz``;
-here it is only applied, in NumPy, so that placing a slice needs no TensorFlow. Where its weights come from says ``atlas_network.json``.
+here it is only applied, in NumPy, so that placing a slice needs no TensorFlow. On its deepest features stands a check whether there is a head. Where its weights come from says ``atlas_network.json``.
 """
 
 from __future__ import annotations
@@ -36,12 +36,15 @@ class Reading:
         Probability of brain.
     planes : ndarray, shape (4,)
         Probabilities of `xai.paths.PLANES`, and of no head.
+    head_log_odds : float
+        Log odds of a head by the check that was trained on many other pictures (`xai.atlas_strangers`).
     """
 
     mni: np.ndarray
     expected_mm: np.ndarray
     brain: np.ndarray
     planes: np.ndarray
+    head_log_odds: float = np.inf
 
     @property
     def unsure_mm(self) -> float:
@@ -60,14 +63,15 @@ def read(picture: np.ndarray) -> Reading:
     """The shipped network's reading of a square slice (S, S) of any scale and size."""
     reduce = cv2.INTER_AREA if len(picture) > PIXELS else cv2.INTER_LINEAR
     small = cv2.resize(np.asarray(picture, np.float32), (PIXELS, PIXELS), interpolation=reduce)
-    return as_reading(*forward(_weights(), as_input(small[None])[0]))
+    cells, plane, pooled = forward(_weights(), as_input(small[None])[0])
+    return as_reading(cells, plane, float(pooled @ _weights()["kernel_head"] + _weights()["bias_head"][0]))
 
 
-def as_reading(cells: np.ndarray, plane: np.ndarray) -> Reading:
+def as_reading(cells: np.ndarray, plane: np.ndarray, head_log_odds: float = np.inf) -> Reading:
     """The network's raw answers, (CELLS, CELLS, 5) and (4,), in millimetres and probabilities."""
     cells, odds = np.asarray(cells, np.float64), np.exp(np.asarray(plane, np.float64) - np.max(plane))
     expected = np.exp(np.clip(cells[..., 3], -6, 2)) * SCALE_MM
-    return Reading(cells[..., :3] * SCALE_MM, expected, 1 / (1 + np.exp(-cells[..., 4])), odds / odds.sum())
+    return Reading(cells[..., :3] * SCALE_MM, expected, 1 / (1 + np.exp(-cells[..., 4])), odds / odds.sum(), head_log_odds)
 
 
 def as_input(pictures: np.ndarray) -> np.ndarray:
@@ -85,13 +89,20 @@ def _weights() -> dict[str, np.ndarray]:
         return {name: stored[name].astype(np.float32) for name in stored.files}
 
 
-def forward(weights: dict[str, np.ndarray], picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Raw answers of the network to one input (PIXELS, PIXELS, 2); wired as `xai.atlas_network.build_network`.
+def forward(weights: dict[str, np.ndarray], picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Raw answers of the network to one input (PIXELS, PIXELS, 2), wired as `xai.atlas_network.build_network`, and its deepest features.
 
     Parameters
     ----------
     weights : dict
         ``kernel_N``, ``bias_N`` of the 3 x 3 convolutions in order, and of ``cells`` and ``plane``.
+
+    Returns
+    -------
+    cells : ndarray, shape (CELLS, CELLS, 5)
+    plane : ndarray, shape (4,)
+    pooled : ndarray, shape (2 * FILTERS[-1],)
+        Mean and maximum of each of the deepest features over the picture.
     """
     numbers = iter(range(len(weights)))
 
@@ -109,11 +120,12 @@ def forward(weights: dict[str, np.ndarray], picture: np.ndarray) -> tuple[np.nda
         x = block(block(x, 2))
         kept.append(x)
     top = block(block(x, 2))
-    plane = top.mean(axis=(0, 1)) @ weights["kernel_plane"] + weights["bias_plane"]
+    pooled = np.concatenate([top.mean(axis=(0, 1)), top.max(axis=(0, 1))])
+    plane = pooled[: FILTERS[-1]] @ weights["kernel_plane"] + weights["bias_plane"]
     x = block(np.concatenate([x, cv2.resize(top, x.shape[1::-1], interpolation=cv2.INTER_LINEAR)], axis=-1))
     for skip in (kept[1], kept[0]):
         x = block(joined(x, skip))
-    return block(x) @ weights["kernel_cells"] + weights["bias_cells"], plane
+    return block(x) @ weights["kernel_cells"] + weights["bias_cells"], plane, pooled
 
 
 def _convolve(x: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray:
