@@ -17,7 +17,8 @@ from xai.tables import save_table
 
 PROFILE = Profile(
     seed=4, data={"source": "folder", "root": "/secret/place", "image_size": SIZE, "test_fold": 4, "validation_fold": 3},
-    training={"architectures": ["vgg16", "resnet50"], "encoder_weights": "/secret/encoder.weights.h5", "epochs": 7},
+    training={"architectures": ["vgg16", "resnet50"], "encoder_weights": "/secret/encoder.weights.h5", "epochs": 7,
+              "start_from": "/secret/former.weights.h5"},
 )  # fmt: skip
 
 
@@ -63,8 +64,10 @@ def test_references_are_read_back(study, tmp_path):
     records = reference.references(tmp_path / "results")
     assert list(records) == ["real"]
     words = reference.in_words(records["real"])
-    for part in ("fold 4", "fold 3", f"{SIZE} px", "1.5 hours", "encoder.weights.h5", "at most 7 epochs", "1 network, ", "small slices"):
+    for part in ("fold 4", "fold 3", f"{SIZE} px", "1.5 hours", "encoder.weights.h5, going on from former.weights.h5, seed", "at most 7 epochs", "1 network, ", "small slices"):
         assert part in words, part
+    records["real"]["profile"]["training"]["test_time_augmentation"] = True
+    assert "averaged over seven views" in reference.in_words(records["real"]) and "averaged" not in words
     table = reference.reference_table("real", "classification", tmp_path / "results")
     assert table["accuracy"].tolist() == [0.5, 0.75]
     assert reference.reference_table("real", "overlap", tmp_path / "results") is None

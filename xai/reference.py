@@ -138,9 +138,11 @@ def in_words(record: dict) -> str:
     hours = sum(item["training"] for item in record["training"].values()) / 3600
     folds = "" if data["test_fold"] is None else f", test on published fold {data['test_fold']}, validation on fold {data['validation_fold']}"
     weights = training["encoder_weights"] or "none (from scratch)"
+    before = f", going on from {training['start_from']}" if training.get("start_from") else ""
+    views = ", answers averaged over seven views of each slice" if training.get("test_time_augmentation") else ""
     return (
         f"Run of {record['date']} on {', '.join(record['source'])} slices (data {record['data_sha256'][:12]}{folds}), {data['image_size']} px, at most "
-        f"{training['epochs'] * training.get('cycles', 1)} epochs of batches of {training['batch_size']}, encoder weights {weights}, seed {record['profile']['seed']}; "
+        f"{training['epochs'] * training.get('cycles', 1)} epochs of batches of {training['batch_size']}, encoder weights {weights}{before}{views}, seed {record['profile']['seed']}; "
         f"{len(record['training'])} network{'s' * (len(record['training']) != 1)}, {hours:.1f} hours of training on {record['device']}; code {record['commit'][:12]}."
     )
 
