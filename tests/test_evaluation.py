@@ -287,6 +287,13 @@ def test_a_study_in_which_no_writer_ran_is_still_a_table(study, tmp_path):
     assert table[["writer", "n", "status"]].to_numpy().tolist() == [["llama", 0, "not run: no key."]] and by_report.empty
     shown = evaluation.reports_side_by_side(lonely, profile)
     assert shown["reports"] == {"llama": None} and json.loads(shown["findings"])["id"] == "a"
+    nowhere = json.loads(lonely.findings("a").read_text())
+    nowhere["anatomy"] |= {"regions": [], "lobe": None}
+    write_text(lonely.findings("a"), json.dumps(nowhere))
+    assert json.loads(evaluation.reports_side_by_side(lonely, profile)["findings"])["id"] == "b", "the first that names a region"
+    nowhere["id"] = "b"
+    write_text(lonely.findings("b"), json.dumps(nowhere))
+    assert json.loads(evaluation.reports_side_by_side(lonely, profile)["findings"])["id"] == "a", "where none does, the first"
 
 
 SCORES = pd.DataFrame({"architecture": ["resnet50", "vgg16"], "accuracy": [0.9125, 0.8]})

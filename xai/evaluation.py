@@ -214,13 +214,15 @@ def hybrid_schematic(study: Study, profile: Profile, architecture: str) -> dict:
 
 
 def reports_side_by_side(study: Study, profile: Profile) -> dict:
-    """What `xai.plots.plot_reports` draws: the first reported finding, its prompt, and every writer's text or None.
+    """What `xai.plots.plot_reports` draws: the first reported finding that names a region (else the first), its prompt, and every writer's text or None.
 
-    Where no writer ran, the first finding of the study stands with its prompt and no text.
+    Where no writer ran, a finding of the study stands with its prompt and no text.
     """
     reports, status = load_reports(study, profile)
-    identifier = reports["id"].iloc[0] if len(reports) else min(path.stem for path in study.findings("x").parent.glob("*.json"))
-    findings = Findings.load(study.findings(identifier))
+    reported = list(dict.fromkeys(reports["id"])) if len(reports) else sorted(path.stem for path in study.findings("x").parent.glob("*.json"))
+    loaded = {name: Findings.load(study.findings(name)) for name in reported}
+    identifier = next((name for name, findings in loaded.items() if findings.anatomy.regions), reported[0])
+    findings = loaded[identifier]
     texts = {name: reports.loc[(reports["writer"] == name) & (reports["id"] == identifier), "text"] for name in status}
     prompt = "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in build_prompt(findings))
     return {
