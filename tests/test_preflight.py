@@ -48,6 +48,10 @@ def test_source_and_root_stand_over_the_profile(tmp_path, folder, capsys):
         ([], "training: {epoch: 1}", "unknown key `training.epoch`"),
         ([], "data: {image_size: 40}", "xception needs `data.image_size` of at least 71, found 40"),
         ([], "data: [", "not valid YAML"),
+        ([], "training: {encoder_weights: nowhere.weights.h5}", "`training.encoder_weights` is nowhere.weights.h5, which is no file"),
+        ([], "training: {architectures: [vgg16], start_from: nowhere.weights.h5}", "`training.start_from` is nowhere.weights.h5, which is no file"),
+        ([], "training: {start_from: a.weights.h5}", "`training.start_from` goes with one of `training.architectures` alone"),
+        ([], "training: {architectures: [vgg16], shuffled: vgg16, start_from: a.weights.h5}", "whose networks must start anew"),
     ],
 )
 def test_a_mistake_leaves_no_study(tmp_path, capsys, arguments, text, part):

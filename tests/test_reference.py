@@ -17,7 +17,7 @@ from xai.tables import save_table
 
 PROFILE = Profile(
     seed=4, data={"source": "folder", "root": "/secret/place", "image_size": SIZE, "test_fold": 4, "validation_fold": 3},
-    training={"architectures": ["vgg16", "resnet50"], "encoder_weights": "/secret/encoder.weights.h5", "epochs": 7,
+    training={"architectures": ["vgg16"], "encoder_weights": "/secret/encoder.weights.h5", "epochs": 7,
               "start_from": "/secret/former.weights.h5"},
 )  # fmt: skip
 

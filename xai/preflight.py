@@ -11,7 +11,7 @@ from pathlib import Path
 
 from xai.data import check_source
 from xai.paths import Study, StudyError
-from xai.profiles import load_profile, save_profile
+from xai.profiles import Profile, load_profile, save_profile
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         profile = load_profile(options.profile, source=options.source or ("folder" if options.root else None), root=options.root or None)
         check_source(profile)
+        _check_weights(profile)
         save_profile(profile, Study(options.study).profile)
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -33,6 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {options.study} cannot be written ({error.strerror}); choose another STUDY folder.", file=sys.stderr)
         return 2
     return 0
+
+
+def _check_weights(profile: Profile) -> None:
+    for key in ("encoder_weights", "start_from"):
+        file = getattr(profile.training, key)
+        if file not in (None, "imagenet") and not Path(file).is_file():
+            raise StudyError(f"`training.{key}` is {file}, which is no file; give the path of a weights file, as seen from {Path.cwd()}, or null.")
 
 
 if __name__ == "__main__":

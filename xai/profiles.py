@@ -87,7 +87,7 @@ class Training(Section):
     warmup_share: float = Field(0.1, ge=0, lt=1)
     segmentation_weight: float = Field(1.0, ge=0, description="lambda of: cross-entropy + lambda x (Dice + BCE)")
     encoder_weights: str | None = None
-    start_from: str | None = Field(None, description="weights file of a trained hybrid to go on from, as a former study left it, perhaps of another image size")
+    start_from: str | None = Field(None, description="weights file of a trained hybrid to go on from, as a former study of the same split left it, perhaps of another image size")
     batch_norm_momentum: float | None = Field(None, gt=0, lt=1)
     dropout: float = Field(0.2, ge=0, lt=1)
     augment: bool | Literal["strong"] = Field(True, description="strong: wider ranges, bent heads, other scanners; for long trainings on few patients")
@@ -114,6 +114,16 @@ class Training(Section):
         if not value or len(set(value)) != len(value):
             raise ValueError("`training.architectures` must name at least one architecture, and each only once")
         return value
+
+    @model_validator(mode="after")
+    def _start_alone(self) -> "Training":
+        anew = self.ablation or self.leakage.architecture or self.curve.architecture or self.shuffled
+        if self.start_from is not None and (len(self.architectures) > 1 or anew):
+            raise ValueError(
+                "`training.start_from` goes with one of `training.architectures` alone, and without `ablation`, `leakage`, `curve` and `shuffled`, whose "
+                "networks must start anew; leave those out"
+            )
+        return self
 
     @field_validator("ablation_variants")
     @classmethod

@@ -84,7 +84,7 @@ def _fit(study: Study, profile: Profile, architecture: str, variant: str) -> pd.
     rows, labels = dataset.rows("train"), dataset.labels(dataset.rows("train"))
     model, network = _trainable(profile, architecture, variant, len(rows))
     if not state["epoch"] and training.start_from and variant == "hybrid":
-        _start_from(model, training.start_from)
+        _start_from(model, Path(training.start_from), dataset)
     if state["epoch"] % training.epochs:
         model.load_weights(checkpoint)
     heads = model.output_names_in_order
@@ -148,10 +148,21 @@ def _trainable(profile: Profile, architecture: str, variant: str, slices: int) -
     return model, keras.Model(model.input, model.output)
 
 
-def _start_from(model: keras.Model, weights: str) -> None:
-    """Go on from a network of the same architecture, perhaps trained at another size: no weight depends on the size of the image."""
-    if not Path(weights).exists():
+def _start_from(model: keras.Model, weights: Path, dataset: Dataset) -> None:
+    """Go on from a network of the same architecture, perhaps trained at another size: no weight depends on the size of the image.
+
+    Where the file still lies in its study, no patient it learned from may be tested here; elsewhere that is up to the user.
+    """
+    if not weights.exists():
         raise StudyError(f"`training.start_from` is {weights}, which does not exist; give the model.weights.h5 of a finished training, or null.")
+    former = Study(weights.absolute().parents[2])
+    if former.index.exists():
+        index, here = Dataset(former).index, dataset.index
+        known = set(index.loc[index["split"] == "train", "patient"]) & set(here.loc[here["split"] != "train", "patient"])
+        if known:
+            raise StudyError(
+                f"`training.start_from` is {weights}, whose study trained on {len(known)} of the patients that validate or test this one; give a network of the same split, or null."
+            )
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Skipping", category=UserWarning)  # Keras leaves out, with a warning, what a file lacks
@@ -284,7 +295,10 @@ def fingerprint(study: Study, profile: Profile, architecture: str, variant: str)
     What other networks are told, and comments and docstrings, decide nothing.
     """
     architecture_facts(architecture)
-    others = {"architectures", "ablation", "ablation_seeds", "leakage", "curve", "shuffled", "cycles", "learning_rate", "learning_rates", "precision", "precisions", "test_time_augmentation"}
+    others = {
+        "architectures", "ablation", "ablation_seeds", "leakage", "curve", "shuffled", "cycles", "learning_rate", "learning_rates", "precision",
+        "precisions", "test_time_augmentation",
+    }  # fmt: skip
     training = profile.training.model_dump(mode="json", exclude=others)
     own = [_learning_rate(profile.training, architecture), _precision(profile.training, architecture)]
     parts = [json.dumps([profile.seed, training, own, architecture, variant, profile.data.image_size], sort_keys=True), dataset_hash(study)]
