@@ -105,6 +105,7 @@ def measure(architecture: str, size: int, count: int, rounds: int) -> None:
     forward = {batch: np.resize(images, (batch, size, size)) for batch in BATCHES}
     jobs = {batch: lambda pictures=pictures: split.logits(pictures) for batch, pictures in forward.items()}
     jobs |= {
+        "forward": lambda: split.logits(images),
         "gradcam + gradcampp": lambda: list(explain(gradient, images, batch_size=count)),
         "scorecam": lambda: list(explain(score, images[:1])),
     }
