@@ -42,7 +42,7 @@ class View:
         return self.undone(np.ones((1, side, side), np.float32))[0]
 
 
-# Within what augmentation shows in training; taken as a whole, not one by one for what each brings.
+# Within what strong augmentation shows in training; taken as a whole, not one by one for what each brings.
 VIEWS = (View(), View(mirrored=True), View(zoom=0.8), View(zoom=0.9), View(zoom=1.1), View(degrees=8), View(degrees=-8))
 
 
