@@ -166,7 +166,7 @@ rule second_head:
     input:
         EXPLAIN,
         REFERENCES,
-        modules("ablation", "scores", "masks", "outlines", "reference", "thresholding", "metrics/intervals"),
+        modules("ablation", "scores", "masks", "occlusion", "outlines", "pieces", "reference", "thresholding", "metrics/intervals"),
         expand(study.notebook("ablation/{run}"), run=ABLATIONS),
         expand(study.notebook("02_training_{architecture}"), architecture=profile.training.ablation),
         notebook="notebooks/02_second_head.md",

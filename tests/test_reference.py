@@ -50,6 +50,16 @@ def test_tables_and_their_origin_are_kept(study, tmp_path, capsys):
     assert "secret" not in (target / "provenance.json").read_text(), "paths of a machine say nothing to anyone else"
 
 
+def test_other_variants_of_the_ablation_are_told_apart(study, tmp_path):
+    ablated = PROFILE.model_copy(update={"training": PROFILE.training.model_copy(update={"ablation": ("vgg16",)})})
+    write_text(study.history("vgg16", "classification_only"), "epoch,loss\n1,1.5\n")
+    write_text(study.seconds("vgg16", "classification_only"), json.dumps({"training": 60.0, "epochs": 2, "best_epoch": 1, "threads": "2", "parameters": 3}))
+    reference.export(study, ablated, tmp_path / "real")
+    assert (tmp_path / "real" / "histories" / "vgg16-classification_only.csv").read_text() == "epoch,loss\n1,1.5\n"
+    assert reference.provenance(study, ablated)["training"]["vgg16-classification_only"] == {"training": 60.0, "epochs": 2, "best_epoch": 1, "threads": "2"}
+    assert list(reference.provenance(study, PROFILE)["training"]) == ["vgg16"]
+
+
 def test_a_study_without_tables_is_one_sentence(tmp_path, capsys):
     study = Study(tmp_path / "empty")
     save_profile(PROFILE, study.profile)

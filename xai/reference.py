@@ -20,14 +20,14 @@ from typing import Iterator
 import pandas as pd
 
 from xai.data.dataset import dataset_hash
-from xai.paths import Study, StudyError, atomic, write_text
+from xai.paths import VARIANTS, Study, StudyError, atomic, write_text
 from xai.profiles import Profile, study_profile
 
 # Tables without a row per slice: nothing in them describes a single patient.
 TABLES = (
     "dataset", "audit", "shortcut", "intensity", "mask_statistics", "architectures", "classification", "classification_by", "segmentation",
     "segmentation_by", "ablation", "ablation_gap", "leakage", "leakage_gap", "learning_curve", "shuffled_labels", "threshold_rules", "mask_steps", "overlap", "faithfulness",
-    "explanation_checks", "localisation",
+    "explanation_checks", "localisation", "occlusion",
 )  # fmt: skip
 PACKAGES = ("tensorflow-cpu", "tensorflow", "jax", "keras", "keras-cv", "numpy", "opencv-python-headless", "scikit-learn")
 
@@ -54,10 +54,9 @@ def export(study: Study, profile: Profile, target: Path) -> list[str]:
     for old in target.glob("*.csv"):
         if old.stem not in found:
             old.unlink()  # of an earlier run: beside this provenance it would be false
-    for architecture in profile.training.architectures:
-        if study.history(architecture).exists():
-            with atomic(target / "histories" / f"{architecture}.csv") as temporary:
-                temporary.write_bytes(study.history(architecture).read_bytes())
+    for architecture, variant in _trained(study, profile):
+        with atomic(target / "histories" / f"{study.model(architecture, variant).name}.csv") as temporary:
+            temporary.write_bytes(study.history(architecture, variant).read_bytes())
     write_text(target / "provenance.json", json.dumps(provenance(study, profile), indent=1))
     return found
 
@@ -73,15 +72,22 @@ def provenance(study: Study, profile: Profile) -> dict:
         path = settings["training"][weights]
         settings["training"][weights] = Path(path).name if path else None
     seconds = {}
-    for architecture in profile.training.architectures:
-        if study.seconds(architecture).exists():
-            record = json.loads(study.seconds(architecture).read_text())
-            seconds[architecture] = {key: record[key] for key in ("training", "epochs", "best_epoch", "threads")}
+    for architecture, variant in _trained(study, profile):
+        if study.seconds(architecture, variant).exists():
+            record = json.loads(study.seconds(architecture, variant).read_text())
+            seconds[study.model(architecture, variant).name] = {key: record[key] for key in ("training", "epochs", "best_epoch", "threads")}
     return {
         "study": study.name, "date": date.today().isoformat(), "commit": commit(), "data_sha256": dataset_hash(study),
         "source": sorted(pd.read_csv(study.index, usecols=["source"])["source"].unique()),
         "device": device(), "python": platform.python_version(), "packages": _versions(), "training": seconds, "profile": settings,
     }  # fmt: skip
+
+
+def _trained(study: Study, profile: Profile) -> list[tuple[str, str]]:
+    """Networks of the study's own seed with a learning curve: the hybrids, then the ablation's other variants."""
+    pairs = [(architecture, "hybrid") for architecture in profile.training.architectures]
+    pairs += [(architecture, variant) for architecture in profile.training.ablation for variant in VARIANTS if variant != "hybrid"]
+    return [pair for pair in pairs if study.history(*pair).exists()]
 
 
 def device() -> str:

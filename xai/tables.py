@@ -19,6 +19,7 @@ NAMES = {
     "by_patient": "by patient", "by_slice": "by slice", "similarity": "likeness to true labels", "dice": "Dice", "hybrid": "hybrid", "random_walker": "random walker", "grabcut": "GrabCut", "otsu": "Otsu", "cut": "cut alone", "component": "hottest component", "filled": "holes filled", "two_heads": "two unconnected heads", "classification_only": "class head alone", "segmentation_only": "mask head alone",
     "gradcam_dice": "Dice of Grad-CAM", "gradcampp_dice": "Dice of Grad-CAM++", "gradcam_pointing": "pointing game, Grad-CAM",
     "gradcampp_pointing": "pointing game, Grad-CAM++",
+    "pieces_image": "image alone", "pieces_network": "network alone", "pieces_both": "image and network", "pieces_best": "drawn tumour (oracle)",
 }  # fmt: skip
 HEADERS = {
     "architecture": "Network", "f1": "F1", "auc": "AUC", "ece": "Calibration error", "dice": "Dice", "iou": "IoU", "hd95": "HD95 (px)",
@@ -26,7 +27,7 @@ HEADERS = {
     "fkgl": "Flesch-Kincaid grade", "aic": "AIC", "sic": "SIC", "n": "Reports", "seconds": "Seconds", "label": "Class",
     "pointing": "Pointing game", "energy": "Energy inside", "threshold": "Rule", "through_plane_mm": "Through plane (mm)",
     "in_plane_mm": "In plane (mm)", "top1": "Top 1", "top3": "Top 3", "accuracy_sd": "Accuracy, sd of seeds",
-    "dice_sd": "Dice, sd of seeds",
+    "dice_sd": "Dice, sd of seeds", "chosen_by": "Piece chosen by", "gain": "Dice gained over the image alone",
 }  # fmt: skip
 
 

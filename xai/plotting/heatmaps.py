@@ -39,6 +39,18 @@ def plot_cam_grid(images: np.ndarray, masks: np.ndarray, heatmaps: Mapping[str, 
 
 
 @styled
+def plot_pieces(shown: Mapping | None) -> Figure:
+    """`plot_cam_grid` of what `xai.occlusion.examples` gives, or a word that there is nothing to show."""
+    if shown is not None:
+        return plot_cam_grid(**shown)
+    figure = StudyFigure(figsize=(WIDTH, 1.2))
+    axes = figure.subplots()
+    axes.text(0.5, 0.5, "no ablation in this profile", ha="center", va="center", color=GREY, transform=axes.transAxes)
+    axes.set_axis_off()
+    return figure
+
+
+@styled
 def plot_mask_steps(image: np.ndarray, heatmap: np.ndarray, steps: Mapping[str, np.ndarray], truth: np.ndarray) -> Figure:
     """F8: slice, heatmap, and the mask after each step with its Dice; the drawn tumour as outline throughout."""
     columns = 3
