@@ -16,7 +16,7 @@ import json, sys
 import numpy as np
 from keras import ops
 import keras
-from xai import training
+from xai import predicting, training
 from xai.batches import make_augmentation
 from xai.models import build_hybrid
 from xai.paths import Study
@@ -51,7 +51,7 @@ profile = Profile.model_validate({"seed": 5, "data": {"image_size": SIZE}, "trai
     "architectures": ["vgg16"], "epochs": 3, "batch_size": 6, "learning_rate": 3e-4, "dropout": 0.0, "augment": True}})
 save_profile(profile, study.profile)
 history = training.fit(study, profile, "vgg16")
-training.predict(study, profile, "vgg16")
+predicting.predict(study, profile, "vgg16")
 result["loss"] = history["loss"].tolist()
 augmented = make_augmentation(4)(np.full((8, 32, 32, 1), 50, np.float32), np.ones((8, 32, 32, 1), np.float32), np.ones(8, bool))
 result["augmented"] = [list(map(float, (part.min(), part.max()))) for part in augmented]

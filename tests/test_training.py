@@ -20,8 +20,9 @@ from xai.batches import Batches, class_weights, make_augmentation
 from xai.data.dataset import Dataset
 from xai.losses import MaskDice, mask_loss, smoothed_cross_entropy
 from xai.paths import LABELS, StudyError
+from xai.predicting import predict
 from xai.profiles import Profile, save_profile
-from xai.training import _code, build, compiled, describe, fingerprint, fit, load, predict
+from xai.training import _code, build, compiled, describe, fingerprint, fit, load
 
 ARCHITECTURE = "vgg16"  # the one of the nine with the fewest operations: the quickest on tiny images
 TRAINING = {

@@ -28,7 +28,7 @@ def pieces(image: np.ndarray) -> np.ndarray:
     The smoothed slice is cut at `LEVELS` grey values. Connected components above a cut are pieces, as they are, opened (cut off from a
     thin neighbour) and closed (a ring with its inside); so are those below it that lie well inside the head. Too small, too large or ragged
     ones are left out, and of those that are nearly the same all but the one that runs along the strongest edges. The idea is that of maximally
-    stable regions (Matas et al. 2002).
+    stable regions (Matas et al. 2004).
 
     Parameters
     ----------

@@ -13,11 +13,11 @@ from xai.profiles import Profile
 
 def learn(study: Study, profile: Profile, architecture: str, variant: str = "hybrid") -> None:
     """Train and predict the test split; what is finished is not repeated, what was killed goes on."""
-    from xai import training
+    from xai import predicting, training
 
     training.fit(study, profile, architecture, variant=variant)
     if not predicted(study, architecture, variant=variant):
-        training.predict(study, profile, architecture, variant=variant)
+        predicting.predict(study, profile, architecture, variant=variant)
 
 
 def predicted(study: Study, architecture: str, *, variant: str = "hybrid") -> bool:
