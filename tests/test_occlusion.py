@@ -101,6 +101,9 @@ def test_the_table_pairs_each_way_with_the_image_alone(study):
         for way in ("pieces_network", "pieces_both", "pieces_best"):
             assert part.loc[way, "gain"] == pytest.approx(part.loc[way, "dice"] - part.loc["pieces_image", "dice"])
             assert part.loc[way, "gain_low"] <= part.loc[way, "gain"] <= part.loc[way, "gain_high"]
+    short = occlusion.in_short(table)
+    assert list(short["chosen_by"]) == ["pieces_image", "pieces_best", *["pieces_network", "pieces_both"] * len(occlusion.VARIANTS)]
+    assert list(short["variant"]) == ["any", "any", *np.repeat(occlusion.VARIANTS, 2)] and occlusion.in_short(table[:0]).empty
     image = table[table["chosen_by"] == "pieces_image"]["dice"]
     assert image.nunique() == 1, "what the image says does not depend on the network"
 

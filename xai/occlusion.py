@@ -137,6 +137,13 @@ def summary(study: Study, profile: Profile) -> pd.DataFrame:
     return pd.DataFrame(records, columns=["architecture", "variant", "chosen_by", "slices", *columns])
 
 
+def in_short(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of `summary` for reading: what needs no network, the image alone and the oracle, once for each architecture, as variant "any"."""
+    shared = table["chosen_by"].isin(["pieces_image", "pieces_best"])
+    once = table[shared].drop_duplicates(["architecture", "chosen_by"]).assign(variant="any")
+    return pd.concat([once, table[~shared]]).sort_values("architecture", kind="stable", ignore_index=True)
+
+
 def variants_of(profile: Profile) -> list[str]:
     """Ablated variants with a class to explain; the class head alone, where it is among them, is the last."""
     return [variant for variant in VARIANTS if variant in profile.training.ablation_variants]

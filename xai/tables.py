@@ -27,7 +27,7 @@ HEADERS = {
     "fkgl": "Flesch-Kincaid grade", "aic": "AIC", "sic": "SIC", "n": "Reports", "seconds": "Seconds", "label": "Class",
     "pointing": "Pointing game", "energy": "Energy inside", "threshold": "Rule", "through_plane_mm": "Through plane (mm)",
     "in_plane_mm": "In plane (mm)", "top1": "Top 1", "top3": "Top 3", "accuracy_sd": "Accuracy, sd of seeds",
-    "dice_sd": "Dice, sd of seeds", "chosen_by": "Piece chosen by", "gain": "Dice gained over the image alone",
+    "dice_sd": "Dice, sd of seeds", "chosen_by": "Piece chosen by", "gain": "Gained over the image alone",
 }  # fmt: skip
 
 
