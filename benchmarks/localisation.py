@@ -8,9 +8,10 @@ is the distance between the tumour's centre and the sella, read off the template
 called "chosen on"; "held out" are the others. Beside it, for every slice: which plane the network reads without being told; and of 200 pictures
 that show no head, how many are placed all the same.
 
-Volumes are registered to MNI152 first (SimpleITK; kept beside them, look at the result), so that every pixel's place is known: patients' slices
-as acquired (their headers must hold the true spacing), their tumour left out, and slices of a head never trained on, warped anew for each, tilted, with a tumour. Their truth is as good
-as the registration: a few millimetres for an affine one of thick slices. With --to the tables are kept as CSV, with where they come from.
+Volumes are registered to MNI152 first (SimpleITK, ANTs; kept beside them, look at the result), so that every pixel's place is known: patients' slices
+as acquired (their headers must hold the true spacing), their tumour left out, and slices of a head never trained on, tilted, with a tumour: brought to the
+shape of MNI152 and warped anew for each, and in its own shape. Their truth is as good as the registration: two millimetres, and a few for an affine one of
+thick slices. With --to the tables are kept as CSV, with where they come from.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from tqdm import tqdm
 
 from _pictures import no_heads
 from xai.atlas import NotLocalisable, Place, localise, positions
-from xai.atlas_heads import REFERENCE, REFERENCE_MASK, acquired_slices, aligned, as_head, displacement, find
+from xai.atlas_heads import REFERENCE, REFERENCE_MASK, acquired_slices, aligned, as_head, find, registered
 from xai.atlas_reading import read
 from xai.atlas_synthesis import SELLA_MM, KnownSlice, warped_slices
 from xai.atlas_validation import errors_at, naive_place, outside_at, point_errors, regions_at
@@ -244,8 +245,9 @@ def main() -> None:
         measured = [
             unseen(acquired(path, options.packages), f"patients, {'chosen on' if path.name in options.chosen_on else 'held out'}") for path in options.volumes
         ]
-        if options.head:
-            measured.append(unseen(drawn(options.head, options.packages, options.head_slices, options.seed), options.head.name.partition(".")[0]))
+        for straight, how in ((True, ""), (False, " in its own shape")) if options.head else ():
+            slices = drawn(options.head, options.packages, options.head_slices, options.seed, straight=straight)
+            measured.append(unseen(slices, options.head.name.partition(".")[0] + how))
         known = Unseen(*(pd.concat(parts, ignore_index=True) for parts in zip(*measured)))
         found = {
             "localisation": unseen_summary(known.errors, known.named), "regions": regions(known.named), "outside": outside_summary(known.outside),
@@ -272,10 +274,10 @@ def acquired(path: Path, packages: Path) -> Iterator[KnownSlice]:
     return acquired_slices(aligned(path, find(packages, REFERENCE)), mask)
 
 
-def drawn(path: Path, packages: Path, slices: int, seed: int) -> Iterator[KnownSlice]:
-    """Slices of a registered head, warped."""
-    field = displacement(path, find(packages, REFERENCE), find(packages, REFERENCE_MASK))
-    return warped_slices(as_head(nibabel.load(path), path.name, field, beyond="constant"), slices, seed)
+def drawn(path: Path, packages: Path, slices: int, seed: int, *, straight: bool = True) -> Iterator[KnownSlice]:
+    """Slices of a registered head: brought to the shape of MNI152 and warped at random, or in its own shape."""
+    registration = registered(path, find(packages, REFERENCE), find(packages, REFERENCE_MASK))
+    return warped_slices(as_head(nibabel.load(path), path.name, registration, straight=straight, beyond="constant"), slices, seed)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 from scipy import ndimage
 
 from xai import atlas_training
-from xai.atlas_heads import acquired_slices, aligned
+from xai.atlas_heads import Registration, acquired_slices, aligned, as_head
 from xai.atlas_network import build_network, cells_loss, targets
 from xai.atlas_poses import PRIOR_MEAN, matrices
 from xai.atlas_reading import CELLS, PIXELS, SCALE_MM, Reading, as_input, as_reading, forward, read
@@ -96,12 +96,23 @@ def ramp() -> Head:
     return Head("ramp", (grid[..., 1] + 200).astype(np.float32), ball, lower, 4.0)
 
 
-def test_slices_show_what_their_coordinates_say(ramp, monkeypatch):
+@pytest.fixture(scope="module")
+def bent(ramp) -> Head:
+    """The same head in a shape of its own: its signal still says y of MNI152, which is up to 6 mm from its own."""
+    grid = np.stack(np.meshgrid(*(ramp.lower_mm[axis] + ramp.voxel_mm * np.arange(60) for axis in range(3)), indexing="ij"), axis=-1)
+    shift = np.zeros_like(grid)
+    shift[..., 1] = 6 * np.sin(grid[..., 0] / 25) * np.cos(grid[..., 2] / 30)
+    ball = (np.linalg.norm(grid + shift - (0, -18, 5), axis=-1) < 70).astype(np.float32)
+    return Head("bent", (grid + shift)[..., 1].astype(np.float32) + 200, ball, ramp.lower_mm, ramp.voxel_mm, shift)
+
+
+@pytest.mark.parametrize("shapes", [["ramp"], ["bent", "ramp"]], ids=["of MNI152", "its own"])
+def test_slices_show_what_their_coordinates_say(shapes, request, monkeypatch):
     from xai import atlas_synthesis
 
     monkeypatch.setattr(atlas_synthesis, "_contrast", lambda signal, brain, generator, stripped: signal)
     monkeypatch.setattr(atlas_synthesis, "NO_HEAD_SHARE", 0.0)
-    slices = draw_slices([ramp], 24, seed=3)
+    slices = draw_slices([request.getfixturevalue(name) for name in shapes], 24, seed=3)
     assert set(slices.plane) == {0, 1, 2}
     step = PIXELS // CELLS
     shown = slices.pictures.reshape(24, CELLS, step, CELLS, step).mean(axis=(2, 4)) - 200
@@ -120,9 +131,11 @@ def test_slices_depend_on_the_seed_alone(ramp):
     assert not np.array_equal(first.pictures, other.pictures)
 
 
-def test_warped_slices_show_what_their_coordinates_say(ramp):
+@pytest.mark.parametrize("shape", ["ramp", "bent"])
+def test_warped_slices_show_what_their_coordinates_say(shape, request):
     """The signal is the true y, where no tumour has reached."""
-    made = list(warped_slices(ramp, 6, seed=2, side=96))
+    head = request.getfixturevalue(shape)
+    made = list(warped_slices(head, 6, seed=2, side=96))
     assert [item.plane for item in made] == [*PLANES, *PLANES]
     far = []
     for item in made:
@@ -133,8 +146,30 @@ def test_warped_slices_show_what_their_coordinates_say(ramp):
         assert (np.abs(item.picture[tuple(clear.T)] - 200 - SELLA_MM[1]) < SELLA_RADIUS_MM + 1).all()
     assert any(len(item.sella) for item in made)
     assert len(np.concatenate(far)) > 200 and np.concatenate(far).max() < 1.0
-    again = next(iter(warped_slices(ramp, 1, seed=2, side=96)))
+    again = next(iter(warped_slices(head, 1, seed=2, side=96)))
     np.testing.assert_array_equal(again.picture, made[0].picture)
+
+
+def test_a_registered_head_is_shown_in_its_own_shape_or_in_that_of_the_template():
+    """A volume whose signal is its own y, 10 mm off and bent: its y is where the shift from its own shape, or the straightened head, says."""
+    axis = np.arange(-120.0, 121.0, 4.0)
+    grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
+    onto = np.diag([4.0, 4.0, 4.0, 1.0])
+    onto[:3, 3] = -120.0
+    bending = np.zeros(grid.shape, np.float32)
+    bending[..., 1] = 5 * np.sin(grid[..., 0] / 30)  # q of MNI152 -> q + bending -> 10 mm on, the volume's y
+    affine = np.eye(4)
+    affine[1, 3] = 10.0
+    volume = nibabel.Nifti1Image((grid[..., 1] + 200).astype(np.float32), onto)
+    registration = Registration(affine, nibabel.Nifti1Image(bending, onto))
+    own, straight = (as_head(volume, registration=registration, straight=how) for how in (False, True))
+    points = np.random.default_rng(0).uniform(-60, 60, (500, 3))
+    index = ((points - own.lower_mm) / own.voxel_mm).T
+    shown, unbent = (ndimage.map_coordinates(head.signal, index, order=1) for head in (own, straight))
+    assert straight.shift is None and np.ptp(shown / (points[:, 1] + 210)) < 1e-4  # a constant times the volume's y
+    np.testing.assert_allclose(unbent / (points[:, 1] + 5 * np.sin(points[:, 0] / 30) + 210) * (points[0, 1] + 210) / shown[0], 1, atol=0.02)
+    mni = points + own.shift_at(points)
+    np.testing.assert_allclose(mni[:, 1] + 5 * np.sin(mni[:, 0] / 30), points[:, 1], atol=0.1)
 
 
 def test_acquired_slices_are_shown_radiologically_with_their_coordinates():

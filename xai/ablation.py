@@ -5,17 +5,14 @@ Repeats with another seed are small studies of their own below ``ablation/``, wh
 
 from __future__ import annotations
 
-import hashlib
-import json
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
-from xai.data.dataset import Dataset, dataset_hash, lay_out_beside, read_index
+from xai.data.dataset import Dataset, lay_out_beside, read_index
+from xai.kept import kept_table
 from xai.metrics import overlap
 from xai.metrics.intervals import patient_interval
-from xai.paths import VARIANTS, Study, atomic, write_text
+from xai.paths import VARIANTS, Study
 from xai.profiles import Profile, save_profile
 from xai.scores import slice_scores
 
@@ -59,11 +56,14 @@ def cam_overlap(study: Study, profile: Profile, architecture: str, variant: str)
     DataFrame
         id, patient, and for each of `METHODS` <method>_dice and <method>_pointing (tolerance 0).
     """
-    path = study.model(architecture, variant) / "cam_overlap.csv"
-    weights = study.need(study.weights(architecture, variant), f"02_training of {architecture}, variant {variant}")
-    mark, state = _fingerprint(study, profile, weights), path.with_suffix(".state")
-    if path.exists() and state.exists() and state.read_text() == mark:
-        return pd.read_csv(path, dtype={"id": str, "patient": str}, keep_default_na=False)
+    return kept_table(
+        study, architecture, variant, "cam_overlap.csv", lambda: _measured(study, profile, architecture, variant),
+        knobs=[profile.saliency.model_dump(include={"minimum_grid", "test_slices", "validation_slices"}), profile.masks.model_dump()],
+        modules=("saliency.py", "network_split.py", "masks.py", "outlines.py", "thresholding.py", "models.py", "metrics/overlap.py"),
+    )  # fmt: skip
+
+
+def _measured(study: Study, profile: Profile, architecture: str, variant: str) -> pd.DataFrame:
     from xai.saliency import Split, methods_for
     from xai.thresholding import choose_rule, masks_of, outlined, percentile_curve
     from xai.training import load
@@ -84,9 +84,6 @@ def cam_overlap(study: Study, profile: Profile, architecture: str, variant: str)
         masks = outlined(choice["outline"], masks, maps["test"][method], images["test"])
         table[f"{method}_dice"] = overlap.dice(masks, truths["test"])
         table[f"{method}_pointing"] = overlap.pointing_game(maps["test"][method], truths["test"])
-    with atomic(path) as temporary:
-        table.to_csv(temporary, index=False)
-    write_text(state, mark)
     return table
 
 
@@ -150,15 +147,6 @@ def gap_table(scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:
                               "hybrid": pair["hybrid"].mean(), "alone": pair[against].mean()}  # fmt: skip
                     records.append(record | _with_interval("gap", pair["hybrid"] - pair[against], profile))
     return pd.DataFrame(records, columns=["architecture", "measure", "against", "hybrid", "alone", "gap", "gap_low", "gap_high"])
-
-
-def _fingerprint(study: Study, profile: Profile, weights: Path) -> str:
-    """SHA-256 of what decides the scores: weights, slices, parameters, and the code of heatmaps, masks and measures."""
-    saliency = profile.saliency.model_dump(include={"minimum_grid", "test_slices", "validation_slices"})
-    knobs = json.dumps([saliency, profile.masks.model_dump()], sort_keys=True)
-    modules = ("saliency.py", "network_split.py", "masks.py", "outlines.py", "thresholding.py", "models.py", "metrics/overlap.py")
-    code = [(Path(__file__).parent / name).read_bytes() for name in modules]
-    return hashlib.sha256(b"\0".join([weights.read_bytes(), dataset_hash(study).encode(), knobs.encode(), *code])).hexdigest()
 
 
 def _heatmaps(methods, dataset: Dataset, rows: np.ndarray) -> dict[str, np.ndarray]:

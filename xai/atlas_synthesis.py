@@ -24,18 +24,30 @@ POSE_MEAN = {plane: np.array([np.log(250.0), 0.0, 0.0, 0.0, 0.48 if plane == "ax
 POSE_SD = np.array([0.17, 0.12, 0.20, 0.09, 0.09, 0.06, 0.06])
 NO_HEAD_SHARE, STRIPPED_SHARE, LESION_SHARE = 0.06, 0.12, 0.75
 SELLA_MM, SELLA_RADIUS_MM = np.array([0.0, 5.0, -30.0]), 8.0  # read off the template: middle of the pituitary fossa
-WAVES = 7  # of the smooth warp, 50 to 160 mm long
+WAVES, BEND = 7, (0.3, 1.0)  # of the smooth warp, 50 to 160 mm long, and how much of it in training
 
 
 @dataclass(frozen=True)
 class Head:
-    """Signal (X, Y, Z) as a multiple of the brain's, on `voxel_mm` voxels of MNI152 from `lower_mm` on, and where the brain is (0 to 1)."""
+    """Signal (X, Y, Z) as a multiple of the brain's, on `voxel_mm` voxels from `lower_mm` on, and where the brain is (0 to 1).
+
+    A head of the shape of MNI152 stands in its millimetres. One in its own shape is only aligned as a whole: `shift` (X, Y, Z, 3), in mm, leads
+    from each of its voxels to MNI152.
+    """
 
     name: str
     signal: np.ndarray
     brain: np.ndarray
     lower_mm: np.ndarray
     voxel_mm: float
+    shift: np.ndarray | None = None
+
+    def shift_at(self, points: np.ndarray) -> np.ndarray:
+        """What leads from points (..., 3) of the head to MNI152, mm."""
+        if self.shift is None:
+            return np.zeros_like(points)
+        index = np.moveaxis((points - self.lower_mm) / self.voxel_mm, -1, 0)
+        return np.stack([ndimage.map_coordinates(part, index, order=1) for part in np.moveaxis(self.shift, -1, 0)], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -71,9 +83,9 @@ class KnownSlice(NamedTuple):
 
 
 def warped_slices(head: Head, count: int, seed: int, *, side: int = 192) -> Iterator[KnownSlice]:
-    """Slices of one head for validation, planes in turn: warped anew for each, tilted by up to ten degrees, with a tumour, otherwise as it is.
+    """Slices of one head for validation, planes in turn: resized anew for each, tilted by up to ten degrees, with a tumour, otherwise as it is.
 
-    No contrast, window, noise or field of view is drawn at random: what is measured is anatomy.
+    A head of the shape of MNI152 is warped anew for each slice; one in its own shape keeps it. No contrast, window, noise or field of view is drawn at random: what is measured is anatomy.
     """
     generator = np.random.default_rng(seed)
     made = 0
@@ -81,8 +93,9 @@ def warped_slices(head: Head, count: int, seed: int, *, side: int = 192) -> Iter
         plane, tilt = PLANES[made % 3], np.deg2rad(10)
         pose = np.r_[generator.uniform(*VALIDATION_MM[plane]), np.log(generator.uniform(220, 270)), generator.uniform(-tilt, tilt, 3), POSE_MEAN[plane][4:]]
         points = _points(side) @ matrices(pose[None], plane)[0].T
-        mni = _warp(points, generator)
-        index = np.moveaxis((mni - head.lower_mm) / head.voxel_mm, -1, 0)
+        own = _warp(points, generator, bend=float(head.shift is None))
+        mni = own + head.shift_at(own)
+        index = np.moveaxis((own - head.lower_mm) / head.voxel_mm, -1, 0)
         signal, brain = (ndimage.map_coordinates(part, index, order=1, mode="nearest") for part in (head.signal, head.brain))
         if (brain > 0.5).mean() < 0.05:  # hardly any brain
             continue
@@ -99,9 +112,16 @@ def _slice(heads: list[Head], generator: np.random.Generator):
     plane = PLANES[generator.integers(3)]
     pose = np.r_[generator.uniform(*RANGE_MM[plane]), POSE_MEAN[plane] + POSE_SD * generator.normal(size=7)]
     matrix = matrices(pose[None], plane)[0]
-    # The warp is smooth: a third of the points say it.
-    template = cv2.resize(_warp(_points(PIXELS // 3) @ matrix.T, generator).astype(np.float32), (PIXELS, PIXELS), interpolation=cv2.INTER_CUBIC)
-    looked = template * (-1, 1, 1) if generator.random() < 0.5 else template  # a mirrored head is as good a head
+    own = _warp(_points(PIXELS // 3) @ matrix.T, generator, bend=generator.uniform(*BEND))
+    # Besides waves, heads differ as real ones do: this one is seen through the shape of another, more or less of it or its opposite.
+    other, mirror = heads[generator.integers(len(heads))], (generator.choice((-1.0, 1.0)), 1.0, 1.0)
+    own = own + other.shift_at(own * mirror) * mirror * generator.uniform(-1, 1)
+    mirror = (generator.choice((-1.0, 1.0)), 1.0, 1.0)  # a mirrored head is as good a head
+    own = own * mirror
+    # All this is smooth: a third of the points say it.
+    looked, template = (
+        cv2.resize(points.astype(np.float32), (PIXELS, PIXELS), interpolation=cv2.INTER_CUBIC) for points in (own, (own + head.shift_at(own)) * mirror)
+    )
     index = np.moveaxis((looked - head.lower_mm) / head.voxel_mm, -1, 0)
     # Beyond the volume its border goes on: a neck below the last slice, air elsewhere.
     signal = ndimage.map_coordinates(head.signal, index, order=1, mode="nearest")
@@ -124,15 +144,15 @@ def _points(pixels: int) -> np.ndarray:
     return np.stack([rows, columns, np.ones_like(rows)], axis=-1)
 
 
-def _warp(points: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """A subject's points -> template: size and shape of the head, then a smooth warp of a few millimetres."""
+def _warp(points: np.ndarray, generator: np.random.Generator, *, bend: float = 1.0) -> np.ndarray:
+    """A subject's points -> template: size and shape of the head, then a smooth warp of a few millimetres, times `bend`."""
     scale = np.exp(generator.normal(0, 0.035) + generator.normal(0, 0.045, 3))
     affine = np.diag(scale) + generator.normal(0, 0.02, (3, 3)) * (1 - np.eye(3))
     moved = (points - BRAIN_CENTER_MM) @ affine.T + BRAIN_CENTER_MM
     for _ in range(WAVES):
         direction = generator.normal(size=3)
         direction *= 2 * np.pi / generator.uniform(50, 160) / np.linalg.norm(direction)
-        moved = moved + np.sin(points @ direction + generator.uniform(0, 2 * np.pi))[..., None] * generator.normal(0, 1.4, 3)
+        moved = moved + np.sin(points @ direction + generator.uniform(0, 2 * np.pi))[..., None] * generator.normal(0, 1.4 * bend, 3)
     return moved
 
 

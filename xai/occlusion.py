@@ -6,9 +6,6 @@ al. 2019) ranks pieces by integrated gradients. It is held against what the slic
 
 from __future__ import annotations
 
-import hashlib
-import json
-from pathlib import Path
 from typing import Callable
 
 import numpy as np
@@ -16,10 +13,11 @@ import pandas as pd
 from scipy import ndimage
 from tqdm.auto import tqdm
 
-from xai.data.dataset import Dataset, dataset_hash
+from xai.data.dataset import Dataset
+from xai.kept import kept_table
 from xai.metrics import overlap
 from xai.metrics.intervals import patient_interval
-from xai.paths import Study, atomic, write_text
+from xai.paths import Study
 from xai.pieces import pieces, prominence, without
 from xai.profiles import Profile
 from xai.shown import cases_to_show
@@ -85,11 +83,13 @@ def overlap_of(study: Study, profile: Profile, architecture: str, variant: str) 
         id, patient, and for each of `WAYS` <way>_dice and <way>_pointing (is the innermost pixel of the piece in the tumour?); ``best_dice``
         that of the piece with the highest Dice, an upper bound.
     """
-    path = study.model(architecture, variant) / "occlusion.csv"
-    weights = study.need(study.weights(architecture, variant), f"02_training of {architecture}, variant {variant}")
-    mark, state = _fingerprint(study, profile, weights), path.with_suffix(".state")
-    if path.exists() and state.exists() and state.read_text() == mark:
-        return pd.read_csv(path, dtype={"id": str, "patient": str}, keep_default_na=False)
+    return kept_table(
+        study, architecture, variant, "occlusion.csv", lambda: _painted(study, profile, architecture, variant),
+        knobs=profile.saliency.model_dump(include={"test_slices"}), modules=("occlusion.py", "pieces.py", "masks.py", "models.py", "metrics/overlap.py"),
+    )  # fmt: skip
+
+
+def _painted(study: Study, profile: Profile, architecture: str, variant: str) -> pd.DataFrame:
     dataset = Dataset(study)
     rows = dataset.balanced_rows("test", profile.saliency.test_slices)
     logits_of = _network(study, profile, architecture, variant).logits
@@ -103,11 +103,7 @@ def overlap_of(study: Study, profile: Profile, architecture: str, variant: str) 
             depth = ndimage.distance_transform_edt(piece)
             record |= {f"{way}_dice": float(_dice(piece[None], truth)[0]), f"{way}_pointing": float(truth.flat[int(depth.argmax())] and piece.any())}
         records.append(record)
-    table = dataset.index.loc[rows, ["id", "patient"]].reset_index(drop=True).join(pd.DataFrame(records))
-    with atomic(path) as temporary:
-        table.to_csv(temporary, index=False)
-    write_text(state, mark)
-    return table
+    return dataset.index.loc[rows, ["id", "patient"]].reset_index(drop=True).join(pd.DataFrame(records))
 
 
 def summary(study: Study, profile: Profile) -> pd.DataFrame:
@@ -186,9 +182,3 @@ def _network(study: Study, profile: Profile, architecture: str, variant: str):
 def _dice(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return overlap.dice(found, np.broadcast_to(truth, found.shape)) if len(found) else np.zeros(0)
 
-
-def _fingerprint(study: Study, profile: Profile, weights: Path) -> str:
-    """SHA-256 of what decides the scores: weights, slices, and the code of pieces and measures."""
-    knobs = json.dumps(profile.saliency.model_dump(include={"test_slices"}), sort_keys=True)
-    code = [(Path(__file__).parent / name).read_bytes() for name in ("occlusion.py", "pieces.py", "masks.py", "models.py", "metrics/overlap.py")]
-    return hashlib.sha256(b"\0".join([weights.read_bytes(), dataset_hash(study).encode(), knobs.encode(), *code])).hexdigest()
