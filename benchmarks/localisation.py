@@ -32,9 +32,10 @@ from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
 from _pictures import no_heads
-from xai.atlas import NotLocalisable, Place, localise, positions
+from xai.atlas import NotLocalisable, Place, localise
 from xai.atlas_heads import REFERENCE, REFERENCE_MASK, acquired_slices, aligned, as_head, find, registered
 from xai.atlas_reading import read
+from xai.atlas_regions import positions
 from xai.atlas_synthesis import SELLA_MM, KnownSlice, warped_slices
 from xai.atlas_validation import errors_at, naive_place, outside_at, point_errors, regions_at
 from xai.paths import PLANES, atomic, write_text

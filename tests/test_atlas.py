@@ -16,9 +16,8 @@ from nilearn import datasets
 from scipy import ndimage
 
 from xai import atlas, atlas_matching as matching, atlas_reference
-from xai.atlas import (
-    Candidate, NotLocalisable, Place, anatomy_at, load_atlas, load_templates, localise, name_regions, positions,
-)  # fmt: skip
+from xai.atlas import Candidate, NotLocalisable, Place, anatomy_at, load_atlas, load_templates, localise, name_regions
+from xai.atlas_regions import positions
 from xai.atlas_regression import Fit, fit
 from xai.atlas_validation import errors_at, naive_place, outside_at, point_errors, regions_at, validate
 from xai.data.phantom import make_phantom

@@ -15,7 +15,7 @@ from PIL import Image
 from xai.data import check_folder, read_folder
 from xai.data.__main__ import main as prepare_main
 from xai.data.dataset import Dataset
-from xai.paths import Study, StudyError
+from xai.paths import Study
 from xai.preflight import main as preflight_main
 from xai.profiles import load_profile, save_profile
 

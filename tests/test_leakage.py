@@ -13,7 +13,7 @@ from conftest import one_sentence, prepare_small
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xai import leakage, scores, training
+from xai import leakage, scores
 from xai.data import Dataset, dataset_table
 from xai.leakage import (
     CONDITIONS, company_table, condition_splits, condition_study, evaluation_rows, leakage_gap, leakage_table, prepare_condition, run_leakage,

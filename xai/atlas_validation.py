@@ -7,10 +7,9 @@ from typing import Iterable
 import numpy as np
 import pandas as pd
 
-from xai.atlas import (
-    AXIS, LABEL_THRESHOLD, MIDLINE_MM, Candidate, NotLocalisable, Place, anatomy_at, load_atlas, localise, name_regions, positions,
-)  # fmt: skip
+from xai.atlas import Candidate, NotLocalisable, Place, anatomy_at, load_atlas, localise, name_regions
 from xai.atlas_poses import FRAMES
+from xai.atlas_regions import AXIS, LABEL_THRESHOLD, MIDLINE_MM, positions
 
 
 def validate(cases: Iterable[tuple[str, np.ndarray, np.ndarray, str, np.ndarray]]) -> pd.DataFrame:

@@ -11,7 +11,8 @@ import numpy as np
 from skimage.measure import find_contours
 
 from xai import plots
-from xai.atlas import AXIS, NotLocalisable, Place, load_templates, localise, name_regions
+from xai.atlas import NotLocalisable, Place, load_templates, localise, name_regions
+from xai.atlas_regions import AXIS
 from xai.atlas_reference import BRIGHTEST, VOXEL_MM, Templates
 from xai.data.dataset import Dataset
 from xai.interactive import InteractiveFigure, as_text

@@ -12,10 +12,9 @@ from skimage.measure import find_contours
 from tqdm.auto import tqdm
 
 import xai
-from xai.atlas import (
-    AXIS, LABEL_THRESHOLD, NotLocalisable, Place, anatomy_at, load_atlas, load_templates, localise, name_regions,
-)  # fmt: skip
+from xai.atlas import NotLocalisable, Place, anatomy_at, load_atlas, load_templates, localise, name_regions
 from xai.atlas_reference import VOXEL_MM
+from xai.atlas_regions import AXIS, LABEL_THRESHOLD
 from xai.atlas_validation import validate
 from xai.data.dataset import Dataset
 from xai.data.phantom import make_phantom

@@ -10,7 +10,7 @@ from xai.findings import Findings
 from xai.paths import LABELS, METHODS, PLANES
 from xai.planted.draws import NETWORKS, REGIONS, draw_findings
 from xai.planted.wording import INVENTED, REPLACED, Wording
-from xai.planted.writing import Line, Written, fill, lay_out, values_of, write_lines
+from xai.planted.writing import Line, fill, lay_out, values_of, write_lines
 
 
 @dataclass(frozen=True)

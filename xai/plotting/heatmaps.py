@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 from xai.metrics.overlap import dice
 from xai.paths import LABELS, METHODS
 from xai.plotting.base import (
-    BASELINE_DASHES, BLUE, GREEN, GREY, INK, LABEL_COLOURS, LIGHT, NAMES, ORANGE, OUTLINE, PURPLE, SKY, WIDTH,
-    StudyFigure, draw_heat, draw_mask, draw_slice, heat_bar, method_colour, name_of, ordered_methods, outline,
-    spread, styled,
+    BASELINE_DASHES, BLUE, GREEN, GREY, INK, LABEL_COLOURS, LIGHT, NAMES, ORANGE, PURPLE, SKY, WIDTH,
+    StudyFigure, draw_heat, draw_mask, draw_slice, heat_bar, method_colour, name_of, ordered_methods, spread, styled,
 )  # fmt: skip
 
 

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from xai.metrics.classification import calibration_curve, classification_table, expected_calibration_error, roc_curves
-from xai.metrics.overlap import dice
 from xai.paths import LABELS
 from xai.plotting.base import (
     BLUE, GREEN, GREY, INK, LABEL_COLOURS, LIGHT, ORANGE, SKY, WIDTH, StudyFigure, name_of, styled,
