@@ -483,9 +483,24 @@ def test_the_less_brain_is_read_the_less_the_likeness_counts(cells, share):
     poses[1, 0] = 40.0  # the position has no prior
     unsure = Fit("axial", pose, np.eye(8) * 1e12, 2.0, cells)
     scores, ncc = matching.Slice(prepared, "axial", stripped=False, read=unsure).score(poses)
-    assert ncc[0] > ncc[1] + 0.1 and scores[0] - scores[1] == pytest.approx(share * matching.SHARPNESS * (ncc[0] - ncc[1]), rel=1e-3)
+    # Of n samples with Gaussian noise whose variance is what the fit leaves: log L = -n/2 log(residual variance).
+    likelihood = -share * matching.SHARPNESS / 2 * np.log(1 - ncc**2)
+    assert ncc[0] > ncc[1] + 0.1 and scores[0] - scores[1] == pytest.approx(likelihood[0] - likelihood[1], rel=1e-3)
     alone, _ = matching.Slice(prepared, "axial", stripped=False).score(poses)
-    assert alone[0] - alone[1] == pytest.approx(matching.SHARPNESS * (ncc[0] - ncc[1]), rel=1e-3)
+    assert alone[0] - alone[1] == pytest.approx((likelihood[0] - likelihood[1]) / share, rel=1e-3)
+
+
+def test_the_negative_of_a_slice_is_no_match():
+    """Its correlation squared is as high as that of the slice."""
+    pose = np.array([[20.0, np.log(235), 0, 0, 0, 0.5, 0.5, 0]])
+    signal = load_templates().sample("signal", grid("axial", 20, side=64))
+    shown = []
+    for image in (signal, signal.max() - signal):
+        prepared = matching.prepare(*matching.square_with_weights(image, None), 1.0, matching.FINE_PIXELS)
+        score, ncc = matching.Slice(prepared, "axial", stripped=False).score(pose)
+        shown.append((float(score[0] - matching.log_prior(pose, "axial")[0]), float(ncc[0])))
+    (match, ncc), (negative, opposite) = shown
+    assert ncc > 0.8 and match > 100 and opposite < -0.5 and negative == 0
 
 
 def test_a_slice_in_which_the_network_reads_no_place_is_not_placed(monkeypatch):
