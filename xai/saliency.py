@@ -16,6 +16,7 @@ import numpy as np
 from xai.network_split import Split
 
 CHUNK = 32  # masked inputs in memory at once; Score-CAM's memory grows with this, not with the channels
+MANY_PIXELS = 1_000_000  # in masked inputs together: from here on a faster forward pass is worth compiling
 
 
 @dataclass
@@ -131,6 +132,7 @@ class ScoreCAM(ClassActivationMap):
         usable = [self._usable(activations) for activations in evidence.activations]
         jobs = [(row, channel) for row, channels in enumerate(usable) for channel in channels]
         scores = np.full((len(usable), evidence.activations.shape[-1]), -np.inf)
+        logits = self.split.logits_of_many() if len(jobs) * evidence.images[0].size >= MANY_PIXELS else self.split.logits
         buffer = np.zeros((min(self.chunk, len(jobs)), *evidence.images.shape[1:]), np.float32)
         for start in range(0, len(jobs), self.chunk):
             part = jobs[start : start + self.chunk]
@@ -138,7 +140,7 @@ class ScoreCAM(ClassActivationMap):
                 _mask(evidence.images[row], evidence.activations[row, ..., channel], out=buffer[slot])
             rows, channels = np.transpose(part)
             # The last, shorter chunk goes in full: another shape would be compiled anew on JAX.
-            scores[rows, channels] = self.split.logits(buffer)[np.arange(len(part)), evidence.classes[rows]]
+            scores[rows, channels] = logits(buffer)[np.arange(len(part)), evidence.classes[rows]]
         highest = np.max(scores, axis=1, keepdims=True)
         exponent = np.exp(scores - np.where(np.isfinite(highest), highest, 0.0))
         return exponent / np.maximum(exponent.sum(axis=1, keepdims=True), np.finfo(float).tiny)
