@@ -35,10 +35,10 @@ from _pictures import no_heads
 from xai.atlas import NotLocalisable, Place, localise
 from xai.atlas_heads import REFERENCE, REFERENCE_MASK, acquired_slices, aligned, as_head, find, registered
 from xai.atlas_reading import read
-from xai.atlas_regions import positions
+from xai.atlas_regions import AXIS, positions
 from xai.atlas_synthesis import SELLA_MM, KnownSlice, warped_slices
 from xai.atlas_validation import errors_at, naive_place, outside_at, point_errors, regions_at
-from xai.paths import PLANES, atomic, write_text
+from xai.paths import LABELS, PLANES, atomic, write_text
 from xai.reference import commit, device
 
 METHODS = ("naive", "retrieval", "regression", "both")
@@ -78,6 +78,41 @@ def _from_sella(mask: np.ndarray, place: Place) -> dict:
     if place.plane == "sagittal":  # its side is not known
         centre[0] = abs(centre[0])
     return {"mm": float(np.linalg.norm(centre - SELLA_MM))}
+
+
+def largest_placed(root: Path) -> pd.DataFrame:
+    """Where each patient's tumour lies by the slice of each plane in which its mask is largest: patient, label, plane, x (its size), y, z in mm."""
+    index, rows = pd.read_csv(root / "index.csv", dtype=str), []
+    index["area"] = [np.count_nonzero(cv2.imread(str(root / path), cv2.IMREAD_GRAYSCALE)) for path in index["mask"]]
+    largest = index.sort_values("area", ascending=False, kind="stable").drop_duplicates(["patient", "plane"])
+    for item in tqdm(largest.itertuples(), total=len(largest), desc="three planes", unit="slice"):
+        image, mask = (cv2.imread(str(root / path), cv2.IMREAD_GRAYSCALE) for path in (item.image, item.mask))
+        place = placed(image.astype(np.float32), item.plane, mask, "both")
+        if place is not None:
+            x, y, z = positions(np.argwhere(mask), place)[0][0].mean(axis=0)
+            rows.append({"patient": item.patient, "label": item.label, "plane": item.plane, "x": abs(x), "y": y, "z": z})
+    return pd.DataFrame(rows)
+
+
+def agreement(found: pd.DataFrame) -> pd.DataFrame:
+    """How far the level of a slice is from where the other two planes see the tumour, each in its own plane, by class.
+
+    Needs no known truth, and no sella: all tumours count. The slice with the largest mask need not pass through the tumour's middle, so not all
+    of it is error. Beside it stands how far the other two are from each other.
+    """
+    wide, records = found.pivot(index=["patient", "label"], columns="plane", values=["x", "y", "z"]), []
+    for plane in PLANES:
+        axis = "xyz"[AXIS[plane]]
+        others = wide[axis].drop(columns=plane)
+        apart = pd.DataFrame({"level": wide[axis][plane] - others.mean(axis=1, skipna=False), "others": others.iloc[:, 0] - others.iloc[:, 1]}).dropna()
+        for label in (*LABELS, "all"):
+            part = apart if label == "all" else apart[apart.index.get_level_values("label") == label]
+            records.append({
+                "plane": plane, "tumours": label, "patients": len(part), "median, mm": round(part["level"].median(), 1),
+                "median distance, mm": round(part["level"].abs().median(), 1), "90th percentile, mm": round(part["level"].abs().quantile(0.9), 1),
+                "the other two apart, median mm": round(part["others"].abs().median(), 1),
+            })  # fmt: skip
+    return pd.DataFrame(records)
 
 
 def planes_read(root: Path) -> pd.DataFrame:
@@ -239,8 +274,9 @@ def main() -> None:
     if options.root:
         errors, planes = anchor(options.root, options.slices), planes_read(options.root)
         tables |= {"anchor": summary(errors), "planes": planes_summary(planes), "no_head": no_head_placed(options.pictures)}
+        tables["agreement"] = agreement(largest_placed(options.root))
         wrong = planes.loc[planes["plane"] != planes["read"], ["id", "read"]]
-        records |= {"anchor": {"slices": options.slices}, "planes": {"wrong": dict(wrong.to_numpy().tolist())}, "no_head": {}}
+        records |= {"anchor": {"slices": options.slices}, "planes": {"wrong": dict(wrong.to_numpy().tolist())}, "no_head": {}, "agreement": {}}
         print(errors.groupby("method")["seconds"].median().round(3).rename("processor seconds a slice, median").to_string())
     if options.volumes or options.head:
         measured = [

@@ -97,6 +97,20 @@ def test_the_area_parts_what_lies_outside_from_cortex(localisation):
     assert sella["points"] == 0 and np.isnan(sella["area under the ROC curve"])
 
 
+def test_three_planes_agree_where_each_finds_the_level_that_the_others_see(localisation):
+    """Coronal levels are 6 mm too far back, everything else is right but for 2 mm between axial and coronal slices."""
+    rows = []
+    for number in range(5):
+        truth = np.array([number, 10.0 * number, -5.0])
+        for plane, shift in {"axial": (1, 1, 0), "coronal": (-1, -6, 0), "sagittal": (0, -1, 0)}.items():
+            rows.append({"patient": str(number), "label": "glioma", "plane": plane, **dict(zip("xyz", truth + shift))})
+    rows.append({"patient": "seen from above alone", "label": "meningioma", "plane": "axial", "x": 50.0, "y": 50.0, "z": 50.0})
+    table = localisation.agreement(pd.DataFrame(rows)).set_index(["plane", "tumours"])
+    assert table.loc["coronal", "all"].tolist() == [5, -6, 6, 6, 2]
+    assert table.loc["axial", "glioma"].tolist() == [5, 0, 0, 0, 0] and table.loc["sagittal", "all"]["the other two apart, median mm"] == 2
+    assert table.loc["axial", "meningioma"]["patients"] == 0
+
+
 def test_planes_are_read_without_being_told(localisation, tmp_path, monkeypatch):
     rows = []
     for number, item in enumerate(localisation.no_heads(2)["photographs, drawings, noise, shapes"]):
