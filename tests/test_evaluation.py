@@ -193,6 +193,24 @@ def test_scores_by_class_and_plane_add_up(study):
             assert (part[measure] * part["slices"]).sum() / 12 == pytest.approx(whole[measure]), (by, measure)
 
 
+def test_patients_add_up_and_are_not_named(study):
+    table = evaluation.segmentation_patients(study, "resnet50")
+    index = Dataset(study).index
+    index = index[index["split"] == "test"]
+    assert list(table.columns) == ["label", "slices", "dice", "missed"] and len(table) == index["patient"].nunique()
+    assert table.groupby("label")["slices"].sum().to_dict() == index["label"].value_counts().to_dict()
+    whole = evaluation.segmentation(study, PROFILE).set_index("architecture").loc["resnet50"]
+    assert np.average(table["dice"], weights=table["slices"]) == pytest.approx(whole["dice"])
+    path = study.test_masks("resnet50")
+    original = path.read_bytes()
+    try:
+        with atomic(path) as temporary:
+            np.save(temporary, np.zeros_like(np.load(path)))
+        assert (emptied := evaluation.segmentation_patients(study, "resnet50"))["missed"].equals(emptied["slices"])
+    finally:
+        path.write_bytes(original)
+
+
 def test_scores_by_class_are_of_the_slices_of_that_class(study):
     """With the masks of the gliomas emptied, theirs alone become zero."""
     path = study.test_masks("resnet50")

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.contour import ContourSet
 from PIL import Image
@@ -121,6 +122,18 @@ def test_training_curves_hold_the_history():
     assert "not trained" in [text.get_text() for text in figure.axes[2].texts]
     assert {line.get_label() for line in figure.axes[5].lines} >= {"dice", "val_dice"}
     assert {"VGG16", "Xception", "training", "validation"} <= set(words(figure))
+
+
+def test_each_patient_is_a_dot_as_large_as_its_slices_and_both_means_are_drawn():
+    table = pd.DataFrame({"label": ["glioma", "glioma", "pituitary"], "slices": [30, 10, 5], "dice": [0.9, 0.1, 0.8], "missed": [0, 8, 0]})
+    own, other = plots.plot_patients({"this run": table, "elsewhere": table[:2]}).axes
+    glioma, pituitary = (collection for collection in own.collections if isinstance(collection, PathCollection))
+    assert sorted(glioma.get_offsets()[:, 1]) == [0.1, 0.9] and pituitary.get_offsets()[0, 1] == 0.8
+    assert glioma.get_sizes()[0] == 3 * glioma.get_sizes()[1]
+    bars = [collection.get_segments()[0][0, 1] for collection in own.collections if isinstance(collection, LineCollection)]
+    assert bars[:2] == pytest.approx([0.7, 0.5])
+    assert [axes.get_title("left") for axes in (own, other)] == ["this run", "elsewhere"]
+    assert [text.get_text() for text in other.get_xticklabels()] == ["glioma\n2 patients"]
 
 
 def test_confusions_colour_by_share_and_print_counts():

@@ -28,10 +28,10 @@ class Batches(keras.utils.PyDataset):
     `weights` a weight per slice and head. `for_fit` makes the next batches while a step computes, with TensorFlow.
     """
 
-    def __init__(self, dataset: Dataset, rows: np.ndarray, *, batch_size: int, heads, weights=None, augment=None, transplants=None, shuffle_seed=None):
+    def __init__(self, dataset: Dataset, rows: np.ndarray, *, batch_size: int, heads, weights=None, augment=None, shuffle_seed=None):
         super().__init__()
         self.dataset, self.batch_size, self.heads = dataset, batch_size, tuple(heads)
-        self.weights, self.augment, self.transplants, self.seed = weights, augment, transplants, shuffle_seed
+        self.weights, self.augment = weights, augment
         self.order = rows if shuffle_seed is None else rows[np.random.default_rng(shuffle_seed).permutation(len(rows))]
         self.may_flip = dataset.index["plane"].isin(SYMMETRIC_PLANES).to_numpy()
         self.numbers = dataset.labels(np.arange(len(dataset.index)))
@@ -45,8 +45,6 @@ class Batches(keras.utils.PyDataset):
         ascending, back = np.unique(rows, return_inverse=True)
         images = np.asarray(self.dataset.images[ascending], dtype=np.float32)[back, ..., None]
         masks = np.asarray(self.dataset.masks[ascending], dtype=np.float32)[back, ..., None]
-        if self.transplants is not None:
-            images, masks = self.transplants(images, masks, rows, self.may_flip[rows], np.random.default_rng([*np.atleast_1d(self.seed), number]))
         if self.augment is not None:
             images, masks = self.augment(images, masks, self.may_flip[rows])
         labels = self.numbers[rows]

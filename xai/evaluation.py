@@ -94,6 +94,20 @@ def segmentation_by(study: Study, profile: Profile, architecture: str) -> pd.Dat
     return pd.DataFrame(records)
 
 
+MISSED = 0.05  # Dice below which a head has not found the tumour
+
+
+def segmentation_patients(study: Study, architecture: str) -> pd.DataFrame:
+    """One segmentation head's scores, a row for each test patient, who is not named: label, slices, dice (mean), missed (slices below `MISSED`)."""
+    dataset = Dataset(study)
+    rows = dataset.rows("test")
+    found = np.load(study.need(study.test_masks(architecture), f"02_training of {architecture}"), mmap_mode="r")
+    scores = np.array([overlap.dice(np.asarray(mask)[None] > 0.5, np.asarray(dataset.masks[row])[None] > 0)[0] for mask, row in zip(found, rows)])
+    table = dataset.index.iloc[rows][["label", "patient"]].assign(dice=scores, missed=scores < MISSED)
+    patients = table.groupby(["label", "patient"]).agg(slices=("dice", "size"), dice=("dice", "mean"), missed=("missed", "sum"))
+    return patients.reset_index().drop(columns="patient").sort_values(["label", "dice"], ignore_index=True)
+
+
 def faithfulness(study: Study, profile: Profile) -> pd.DataFrame:
     """Areas of the faithfulness curves of all networks; ``faithfulness.csv``."""
     return _joined(study, profile, "faithfulness")

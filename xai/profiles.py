@@ -91,7 +91,6 @@ class Training(Section):
     batch_norm_momentum: float | None = Field(None, gt=0, lt=1)
     dropout: float = Field(0.2, ge=0, lt=1)
     augment: bool | Literal["strong"] = Field(True, description="strong: wider ranges, bent heads, other scanners; for long trainings on few patients")
-    transplants: float = Field(0.0, ge=0, le=1, description="share of training slices that receive a second tumour, of another patient with the same class and plane")
     test_time_augmentation: bool = Field(False, description="answers on test slices averaged over seven views of each, at seven times the cost")
     patience: int | None = Field(None, ge=1, description="epochs without a better validation score before stopping")
     run_eagerly: bool = False

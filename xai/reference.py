@@ -23,11 +23,11 @@ from xai.data.dataset import dataset_hash
 from xai.paths import VARIANTS, Study, StudyError, atomic, write_text
 from xai.profiles import Profile, study_profile
 
-# Tables without a row per slice: nothing in them describes a single patient.
+# Tables without a row for each slice and without a patient's name or date.
 TABLES = (
     "dataset", "audit", "shortcut", "intensity", "mask_statistics", "architectures", "classification", "classification_by", "segmentation",
-    "segmentation_by", "ablation", "ablation_gap", "leakage", "leakage_gap", "learning_curve", "shuffled_labels", "threshold_rules", "mask_steps", "overlap", "faithfulness",
-    "explanation_checks", "localisation", "occlusion",
+    "segmentation_by", "segmentation_patients", "ablation", "ablation_gap", "leakage", "leakage_gap", "learning_curve", "shuffled_labels", "threshold_rules",
+    "mask_steps", "overlap", "faithfulness", "explanation_checks", "localisation", "occlusion",
 )  # fmt: skip
 PACKAGES = ("tensorflow-cpu", "tensorflow", "jax", "keras", "keras-cv", "numpy", "opencv-python-headless", "scikit-learn")
 

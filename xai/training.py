@@ -24,7 +24,6 @@ from xai.losses import MaskDice, mask_loss, smoothed_cross_entropy
 from xai.models import DECODER_FILTERS, architecture_facts, build_hybrid, encoder_of, skip_layers, target_layer
 from xai.paths import LABELS, Study, StudyError, atomic, write_text
 from xai.profiles import Profile, Training
-from xai.transplants import Transplants
 
 
 def limit_threads() -> None:
@@ -88,7 +87,6 @@ def _fit(study: Study, profile: Profile, architecture: str, variant: str) -> pd.
         model.load_weights(checkpoint)
     heads = model.output_names_in_order
     validation = Batches(dataset, dataset.rows("validation"), batch_size=training.batch_size, heads=heads).for_fit()
-    transplants = Transplants(dataset, rows, training.transplants) if training.transplants else None
     epoch, total = state["epoch"], training.cycles * training.epochs
     while epoch < total:
         if _patience_over(epoch, state["best_epoch"], training):
@@ -99,7 +97,7 @@ def _fit(study: Study, profile: Profile, architecture: str, variant: str) -> pd.
             network.load_weights(study.weights(architecture, variant))
         seed = [profile.seed, epoch]
         batches = Batches(
-            dataset, rows, batch_size=training.batch_size, heads=heads, weights=class_weights(labels), shuffle_seed=seed, transplants=transplants,
+            dataset, rows, batch_size=training.batch_size, heads=heads, weights=class_weights(labels), shuffle_seed=seed,
             augment=make_augmentation(profile.seed * 1000 + epoch * 10, strong=training.augment == "strong") if training.augment else None,
         )  # fmt: skip
         seed_dropout(model, seed)
@@ -261,7 +259,7 @@ def fingerprint(study: Study, profile: Profile, architecture: str, variant: str)
     parts = [json.dumps([profile.seed, training, own, architecture, variant, profile.data.image_size], sort_keys=True), dataset_hash(study)]
     with study.masks.open("rb") as masks:  # the index names the images by their hashes, but not the masks
         parts.append(hashlib.file_digest(masks, "sha256").hexdigest())
-    parts += [_code(Path(__file__).parent / name) for name in ("models.py", "batches.py", "strong_augmentation.py", "transplants.py", "losses.py", "training.py")]
+    parts += [_code(Path(__file__).parent / name) for name in ("models.py", "batches.py", "strong_augmentation.py", "losses.py", "training.py")]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

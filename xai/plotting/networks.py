@@ -146,3 +146,26 @@ def plot_architecture_scores(scores: pd.DataFrame) -> Figure:
     panels[0].set_yticks(rows, [name_of(name) for name in table["architecture"]])
     figure.supxlabel("score on the test split, 95 % interval over patients", fontsize=9)
     return figure
+
+
+@styled
+def plot_patients(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Mean Dice of each patient, a panel for each table of `xai.evaluation.segmentation_patients`: the more slices, the larger the dot.
+
+    The thick bar is the mean over a class's slices, the thin one over its patients.
+    """
+    figure = StudyFigure(figsize=(WIDTH, 3.4))
+    panels = np.atleast_1d(figure.subplots(1, len(tables), sharey=True))
+    generator = np.random.default_rng(0)  # jitter only keeps dots apart
+    for axes, (title, table) in zip(panels, tables.items()):
+        present = [label for label in LABELS if label in set(table["label"])]
+        for number, label in enumerate(present):
+            part = table[table["label"] == label]
+            axes.scatter(number + generator.uniform(-0.24, 0.24, len(part)), part["dice"], s=6 * part["slices"], color=SKY, alpha=0.7, linewidths=0)
+            for mean, width in ((np.average(part["dice"], weights=part["slices"]), 2.4), (part["dice"].mean(), 1.2)):
+                axes.hlines(mean, number - 0.36, number + 0.36, color=BLUE, lw=width, zorder=3)
+        axes.set_xticks(range(len(present)), [f"{label}\n{(table['label'] == label).sum()} patients" for label in present], fontsize=9)
+        axes.set(title=title, xlim=(-0.6, len(present) - 0.4), ylim=(-0.03, 1.03))
+        axes.grid(axis="y")
+    panels[0].set_ylabel("Dice, mean of a patient's slices")
+    return figure
