@@ -5,7 +5,8 @@
 
 Everything takes turns in one process on the same slices. "x passes" is time over that of a forward pass of as many images at the batch
 size that is fastest for the network; Score-CAM of all K channels needs K of them. tf-keras-vis is measured beside us where it is installed
-(``pip install tf-keras-vis``): it explains the same network with its class head alone, because it cannot take two heads.
+(``pip install tf-keras-vis``): it explains the same network with its class head alone, because it cannot take two heads. So is pytorch-grad-cam
+(``pip install grad-cam onnx2torch tf2onnx``), on the same network by way of ONNX, where that way is open: VGG and ResNet50 pass, EfficientNetB0 does not.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import tempfile
 import threading
 import time
 import warnings
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from xai.models import build_hybrid, target_layer
 from xai.saliency import CHUNK, Split, explain, methods_for
 
 BATCHES = (8, 16, 32, 64)
+PEERS = ("tf-keras-vis", "pytorch-grad-cam")
 
 
 def seconds_of(jobs: dict, rounds: int) -> dict[str, float]:
@@ -93,6 +96,54 @@ def peers(model: keras.Model, layer: str, images: np.ndarray, classes: np.ndarra
     return jobs | {"tf-keras-vis scorecam": quiet_scorecam}
 
 
+def torch_peers(split: Split, images: np.ndarray, classes: np.ndarray) -> dict:
+    """Jobs of pytorch-grad-cam on the same network, taken to PyTorch by ONNX; empty where that is not installed or the network cannot be taken."""
+    if not all(map(find_spec, ("torch", "pytorch_grad_cam", "onnx2torch", "tf2onnx"))):
+        return {}
+    import torch
+    from onnx2torch import convert
+    from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, ScoreCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
+
+    class Joined(torch.nn.Module):
+        """Features and head with the channels first at the cut between them, where the library listens."""
+
+        def __init__(self, features, head):
+            super().__init__()
+            self.features, self.head, self.cut = features, head, torch.nn.Identity()
+
+        def forward(self, pictures):
+            activations = self.features(pictures.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            return self.head(self.cut(activations).permute(0, 2, 3, 1))
+
+    batch, parts = torch.from_numpy(images[:, None]), []
+    try:
+        with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
+            for name, part in (("features", split.features), ("head", split.head)):
+                part.trainable = False  # else normalisation layers are written as they train
+                part(np.zeros((1, *part.input.shape[1:]), np.float32))
+                part.export(f"{folder}/{name}.onnx", format="onnx", verbose=False)
+                parts.append(convert(f"{folder}/{name}.onnx"))
+        network = Joined(*parts).eval()
+        with torch.no_grad():
+            apart = float(np.abs(network(batch).numpy() - split.logits(images)).max())
+    except Exception as error:  # whatever the two converters raise
+        print(f"pytorch-grad-cam is left out: the network could not be taken to PyTorch ({type(error).__name__}: {str(error).splitlines()[0][:100]})")
+        return {}
+    print(f"logits in PyTorch and here differ by {apart:.1e}")
+    targets = [ClassifierOutputTarget(int(target)) for target in classes]
+    gradient, score = [make(network, [network.cut]) for make in (GradCAM, GradCAMPlusPlus)], ScoreCAM(network, [network.cut])
+    score.batch_size = CHUNK
+
+    def quiet_scorecam():
+        with redirect_stderr(io.StringIO()):  # its progress bar
+            score(batch[:1], targets[:1])
+
+    return {"pytorch-grad-cam gradcam + gradcampp": lambda: [make(batch, targets) for make in gradient], "pytorch-grad-cam scorecam": quiet_scorecam}
+
+
 def measure(architecture: str, size: int, count: int, rounds: int) -> None:
     """Print one network's lines."""
     images = np.random.default_rng(0).integers(0, 256, (count, size, size)).astype(np.float32)
@@ -109,7 +160,7 @@ def measure(architecture: str, size: int, count: int, rounds: int) -> None:
         "gradcam + gradcampp": lambda: list(explain(gradient, images, batch_size=count)),
         "scorecam": lambda: list(explain(score, images[:1])),
     }
-    jobs |= peers(split.model, split.layer, images, classes)
+    jobs |= peers(split.model, split.layer, images, classes) | torch_peers(split, images, classes)
     seconds = seconds_of(jobs, rounds)
     per_image = min(seconds.pop(batch) / batch for batch in BATCHES)
     memory = peak_above(jobs["scorecam"])
@@ -118,10 +169,11 @@ def measure(architecture: str, size: int, count: int, rounds: int) -> None:
         images_of = 1 if "scorecam" in name else count
         passes = value / images_of / per_image / (channels if "scorecam" in name else 1)
         ratio = ""
-        if name.startswith("tf-keras-vis"):
-            ratio = f"  {value / seconds[name.removeprefix('tf-keras-vis ')]:.1f} times ours"
-        print(f"  {name:<34} {1000 * value / images_of:10.1f} ms an image {passes:8.2f} x passes{ratio}", flush=True)
-    print(f"  {'scorecam, peak memory above before':<34} {memory:10.0f} MiB", flush=True)
+        library, _, job = name.partition(" ")
+        if library in PEERS:
+            ratio = f"  {value / seconds[job]:.2f} times ours"
+        print(f"  {name:<38} {1000 * value / images_of:10.1f} ms an image {passes:8.2f} x passes{ratio}", flush=True)
+    print(f"  {'scorecam, peak memory above before':<38} {memory:10.0f} MiB", flush=True)
 
 
 def main() -> None:

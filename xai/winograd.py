@@ -89,7 +89,6 @@ def _pays(layer: keras.layers.Layer) -> bool:
     )  # fmt: skip
 
 
-@tf.function
 def _transformed(kernel):
     """Kernels (3, 3, in, out) -> (16, in, out)."""
     columns = tf.reshape(kernel, (9, -1))
