@@ -6,7 +6,7 @@
 Everything takes turns in one process on the same slices. "x passes" is time over that of a forward pass of as many images at the batch
 size that is fastest for the network; Score-CAM of all K channels needs K of them. tf-keras-vis is measured beside us where it is installed
 (``pip install tf-keras-vis``): it explains the same network with its class head alone, because it cannot take two heads. So is pytorch-grad-cam
-(``pip install grad-cam onnx2torch tf2onnx``), on the same network by way of ONNX, where that way is open: VGG and ResNet50 pass, EfficientNetB0 does not.
+(``pip install grad-cam onnx2torch tf2onnx``), on the same network by way of ONNX, where that way is open: VGG16 and ResNet50 pass, EfficientNetB0 does not.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def torch_peers(split: Split, images: np.ndarray, classes: np.ndarray) -> dict:
         with torch.no_grad():
             apart = float(np.abs(network(batch).numpy() - split.logits(images)).max())
     except Exception as error:  # whatever the two converters raise
-        print(f"pytorch-grad-cam is left out: the network could not be taken to PyTorch ({type(error).__name__}: {str(error).splitlines()[0][:100]})")
+        print(f"pytorch-grad-cam is left out: the network could not be taken to PyTorch ({type(error).__name__}: {str(error)[:100]!r})")
         return {}
     print(f"logits in PyTorch and here differ by {apart:.1e}")
     targets = [ClassifierOutputTarget(int(target)) for target in classes]
