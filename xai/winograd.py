@@ -20,7 +20,7 @@ FILTER = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.
 
 
 class Winograd:
-    """A network's forward pass, images (B, ...) -> output, in inference mode, with the weights of the last `refresh`.
+    """A network's forward pass, images (B, ...) -> output, in inference mode, with the 3 x 3 filters of the last `refresh`.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Winograd:
         return products >= LEAST_SAVED * math.prod(model.input.shape[1:3]) and not tf.config.list_physical_devices("GPU")
 
     def refresh(self) -> Winograd:
-        """Take over the network's weights as they are now."""
+        """Take over the filters as they are now; all other weights are shared with the network, and always are."""
         for layer, filters in self.filters:
             filters.assign(_transformed(layer.kernel.value))
         return self
@@ -66,9 +66,9 @@ class _Convolution(keras.layers.Layer):
     def call(self, images):
         layer, filters = self._convolution
         count, height, width, channels = images.shape
-        bias = tf.convert_to_tensor(layer.bias.value) if layer.use_bias else tf.zeros(layer.filters)
         if count is None:  # when the network is put together, and no image has come yet
             return layer(images)
+        bias = tf.convert_to_tensor(layer.bias.value) if layer.use_bias else tf.zeros(layer.filters)
         bytes_of_one = 16 * height * width * max(channels, layer.filters)
         step = 1 << max(0, int(math.log2(TILES_BYTES / bytes_of_one)))
         parts = []
