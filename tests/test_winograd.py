@@ -111,9 +111,3 @@ def test_score_cam_is_the_same_either_way(vgg, monkeypatch):
         maps += [found["scorecam"] for _, found in explain([ScoreCAM(vgg)], images)]
     assert asked and np.ptp(maps[0]) == 1
     np.testing.assert_allclose(maps[1], maps[0], atol=1e-5)
-
-
-def test_a_network_that_does_not_pay_is_asked_as_ever(monkeypatch):
-    monkeypatch.setattr(Winograd, "pays", lambda model: False)
-    split = Split(build_hybrid("vgg16", image_size=32), minimum_grid=3)
-    assert split.logits_of_many() == split.logits

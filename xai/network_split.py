@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from xai.folding import Folded
 from xai.models import target_layer as find_target_layer
 from xai.paths import StudyError
 
@@ -48,17 +49,17 @@ class Split:
         return ops.convert_to_numpy(self._logits(_batch(images)))
 
     def logits_of_many(self):
-        """As `logits`, a function for thousands of images in a row: faster where a CPU has costly convolutions, and with the weights of now."""
+        """As `logits`, a function for thousands of images in a row: the same to rounding, faster on TensorFlow, and with the weights of now."""
         if keras.backend.backend() != "tensorflow":
             return self.logits
-        from xai.winograd import Winograd
-
-        if not Winograd.pays(self.model):
-            return self.logits
         if self._many is None:
-            self._many = Winograd(self.model)
-        many = self._many.refresh()
-        return lambda images: many(_batch(images)).numpy()
+            from xai.winograd import Winograd
+
+            network = Winograd(self.model) if Winograd.pays(self.model) else Folded(self.model)
+            self._many = network, network if isinstance(network, Winograd) else compiled_call(network.model)
+        network, call = self._many
+        network.refresh()
+        return lambda images: call(_batch(images)).numpy()
 
     def activations_and_gradients(self, images: np.ndarray, classes: np.ndarray | None):
         """Activations A and gradients dS_c/dA of the logit of each image's class; one forward and one backward pass.
