@@ -164,7 +164,10 @@ def measure(architecture: str, size: int, count: int, rounds: int) -> None:
     seconds = seconds_of(jobs, rounds)
     per_image = min(seconds.pop(batch) / batch for batch in BATCHES)
     memory = peak_above(jobs["scorecam"])
+    activations = np.asarray(split.features(images[:1, ..., None]))[0]
+    varied = np.count_nonzero(np.ptp(activations, axis=(0, 1)))
     print(f"\n{architecture}, {size} px, {channels} channels at {split.layer}; forward pass {1000 * per_image:.2f} ms an image at its best batch")
+    print(f"Score-CAM explains a slice where {varied} channels are not constant; the others are not asked")
     for name, value in seconds.items():
         images_of = 1 if "scorecam" in name else count
         passes = value / images_of / per_image / (channels if "scorecam" in name else 1)

@@ -79,6 +79,16 @@ def test_weights_are_those_of_the_last_refresh():
     np.testing.assert_allclose(fast.refresh()(images), 2 * before, atol=1e-5)
 
 
+def test_fewer_images_compile_nothing_anew():
+    model = network(4, 4, layers.Conv2D(128, 3, padding="same"))
+    images = np.random.default_rng(0).normal(size=(5, 4, 4, 64)).astype(np.float32)
+    fast = Winograd(model)
+    whole = np.asarray(fast(images))
+    for count in (1, 3):
+        np.testing.assert_allclose(fast(images[:count]), whole[:count], atol=1e-6)
+    assert fast._call.experimental_get_tracing_count() == 1
+
+
 @pytest.fixture(scope="module")
 def vgg() -> Split:
     return Split(build_hybrid("vgg16", image_size=32, seed=3), minimum_grid=3)

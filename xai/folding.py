@@ -6,14 +6,14 @@ In inference mode a normalisation is y = g x + b for each channel, and so g goes
 from __future__ import annotations
 
 import keras
-import numpy as np
-from keras import layers
+import tensorflow as tf
+from keras import layers, ops
 
 FOLDABLE = layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D
 
 
 class Folded:
-    """A second network for inference, `model`, with the filters and normalisations of the last `refresh`.
+    """On TensorFlow, a second network for inference, `model`, with the filters and normalisations of the last `refresh`.
 
     Parameters
     ----------
@@ -30,13 +30,17 @@ class Folded:
             clone_function=self._clone,
             call_function=lambda layer, *inputs, **options: inputs[0] if layer.name in normalisations else layer(*inputs, **options),
         )
+        self._fold = tf.function(self._fold_all)  # hundreds of small sums, for each batch of slices anew
         self.refresh()
 
     def refresh(self) -> Folded:
         """Take over filters and normalisations as they are now; all other weights are shared with the network, and always are."""
-        for convolution, normalisation in self.pairs:
-            self._convolutions[convolution.name].set_weights(folded_weights(convolution, normalisation))
+        self._fold()
         return self
+
+    def _fold_all(self) -> None:
+        for convolution, normalisation in self.pairs:
+            fold(convolution, normalisation, into=self._convolutions[convolution.name])
 
     def _clone(self, layer: layers.Layer) -> layers.Layer:
         if all(layer is not convolution for convolution, _ in self.pairs):
@@ -66,14 +70,18 @@ def foldable(model: keras.Model) -> list[tuple[layers.Layer, layers.BatchNormali
     return pairs
 
 
-def folded_weights(convolution: layers.Layer, normalisation: layers.BatchNormalization) -> list[np.ndarray]:
-    """Filters and bias of the two as one; computed in double precision."""
-    mean, variance = (np.asarray(moving, np.float64) for moving in (normalisation.moving_mean, normalisation.moving_variance))
-    gain = (np.asarray(normalisation.gamma, np.float64) if normalisation.scale else 1.0) / np.sqrt(variance + normalisation.epsilon)
-    shift = (np.asarray(normalisation.beta, np.float64) if normalisation.center else 0.0) - mean * gain
-    *filters, last = [weights for weights in convolution.get_weights() if weights.ndim == 4]
+def fold(convolution: layers.Layer, normalisation: layers.BatchNormalization, into: layers.Layer) -> None:
+    """Give `into` the filters and the bias of the two as one."""
+    gain = ops.rsqrt(normalisation.moving_variance.value + normalisation.epsilon)
+    if normalisation.scale:
+        gain = gain * normalisation.gamma.value
+    shift = -normalisation.moving_mean.value * gain
+    if normalisation.center:
+        shift = shift + normalisation.beta.value
     if convolution.use_bias:
-        shift = shift + np.asarray(convolution.bias, np.float64) * gain
+        shift = shift + convolution.bias.value * gain
+    *filters, last = [weight.value for weight in convolution.weights if len(weight.shape) == 4]
     # The filters of a depthwise convolution are (rows, columns, in, multiplier), and its outputs in x multiplier.
-    by_output = gain.reshape(last.shape[2:]) if type(convolution) is layers.DepthwiseConv2D else gain
-    return [*filters, last * by_output, shift]
+    by_output = ops.reshape(gain, last.shape[2:]) if type(convolution) is layers.DepthwiseConv2D else gain
+    for weight, value in zip(into.weights, [*filters, last * by_output, shift], strict=True):
+        weight.assign(value)

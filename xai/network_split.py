@@ -6,7 +6,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from xai.folding import Folded
 from xai.models import target_layer as find_target_layer
 from xai.paths import StudyError
 
@@ -53,6 +52,7 @@ class Split:
         if keras.backend.backend() != "tensorflow":
             return self.logits
         if self._many is None:
+            from xai.folding import Folded
             from xai.winograd import Winograd
 
             network = Winograd(self.model) if Winograd.pays(self.model) else Folded(self.model)

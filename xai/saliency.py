@@ -142,8 +142,9 @@ class ScoreCAM(ClassActivationMap):
             for slot, (row, channel) in enumerate(part):
                 _mask(evidence.images[row], evidence.activations[row, ..., channel], out=buffer[slot])
             rows, channels = np.transpose(part)
-            # The last, shorter chunk goes in full: another shape would be compiled anew on JAX.
-            scores[rows, channels] = logits(buffer)[np.arange(len(part)), evidence.classes[rows]]
+            # The last chunk is shorter; JAX would compile another shape anew.
+            answers = logits(buffer if keras.backend.backend() == "jax" else buffer[: len(part)])
+            scores[rows, channels] = answers[np.arange(len(part)), evidence.classes[rows]]
         highest = np.max(scores, axis=1, keepdims=True)
         exponent = np.exp(scores - np.where(np.isfinite(highest), highest, 0.0))
         return exponent / np.maximum(exponent.sum(axis=1, keepdims=True), np.finfo(float).tiny)

@@ -32,6 +32,7 @@ class Winograd:
         self.filters: list[tuple[keras.layers.Conv2D, tf.Variable]] = []
         self.model = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=self._layer)
         self._call = tf.function(lambda images: self.model(images, training=False))
+        self._count = 0
 
     @staticmethod
     def pays(model: keras.Model) -> bool:
@@ -46,7 +47,10 @@ class Winograd:
         return self
 
     def __call__(self, images):
-        return self._call(images)
+        """Fewer images than once before are filled up: each number of them is compiled anew."""
+        count = len(images)
+        self._count = max(count, self._count)
+        return self._call(tf.pad(images, [[0, self._count - count], [0, 0], [0, 0], [0, 0]]))[:count]
 
     def _layer(self, layer: keras.layers.Layer, *inputs, **options):
         if not _pays(layer):
