@@ -29,6 +29,7 @@ import numpy as np
 
 from xai import training
 from xai.models import build_hybrid, target_layer
+from xai.network_split import MANY_PIXELS
 from xai.saliency import CHUNK, Split, explain, methods_for
 
 BATCHES = (8, 16, 32, 64)
@@ -152,6 +153,7 @@ def measure(architecture: str, size: int, count: int, rounds: int) -> None:
     channels = target_layer(model, minimum_grid=3).channels
     gradient, score = methods_for(split, ("gradcam", "gradcampp")), methods_for(split, ("scorecam",))
     classes = split.logits(images).argmax(axis=1)
+    split.logits_of_many(MANY_PIXELS)  # as after the first few slices
     # In the same turns as the rest: a machine that slows down for a minute must not slow one side of a ratio alone.
     forward = {batch: np.resize(images, (batch, size, size)) for batch in BATCHES}
     jobs = {batch: lambda pictures=pictures: split.logits(pictures) for batch, pictures in forward.items()}

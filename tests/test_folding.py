@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from xai import saliency
+from xai import network_split
 from xai.folding import Folded, foldable
 from xai.models import ARCHITECTURES, build_hybrid
 from xai.saliency import ScoreCAM, Split, explain
@@ -98,24 +98,32 @@ def test_the_nine_but_vgg(architecture):
     images = np.random.default_rng(0).integers(0, 256, (2, 80, 80)).astype(np.float32)
     names, before = [layer.name for layer in split.source.layers], split.logits(images)
     assert len(foldable(split.model)) > 30
-    many = split.logits_of_many()
+    many = split.logits_of_many(network_split.MANY_PIXELS)
     assert many != split.logits
     np.testing.assert_allclose(many(images), before, atol=1e-4 * np.abs(before).max())
     assert [layer.name for layer in split.source.layers] == names
     np.testing.assert_array_equal(split.logits(images), before)
-    np.testing.assert_allclose(Split(split.source, minimum_grid=3).logits_of_many()(images), many(images), atol=1e-6 * np.abs(before).max())
+    np.testing.assert_allclose(Split(split.source, minimum_grid=3).logits_of_many(network_split.MANY_PIXELS)(images), many(images), atol=1e-6 * np.abs(before).max())
 
 
 def test_score_cam_is_the_same_either_way(monkeypatch):
     split = Split(trained(build_hybrid("efficientnetb0", image_size=32)), minimum_grid=1)
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32)).astype(np.float32)
     asked = []
-    usual = split.logits_of_many
-    monkeypatch.setattr(split, "logits_of_many", lambda: asked.append(1) or usual())
+    usual = Folded.refresh
+    monkeypatch.setattr(Folded, "refresh", lambda self: asked.append(1) or usual(self))
     maps = []
-    for many in (1_000_000_000, 1):
-        monkeypatch.setattr(saliency, "MANY_PIXELS", many)
+    for many in (10**12, 1):
+        monkeypatch.setattr(network_split, "MANY_PIXELS", many)
         assert not asked
         maps += [found["scorecam"] for _, found in explain([ScoreCAM(split)], images)]
     assert asked
     np.testing.assert_allclose(maps[1], maps[0], atol=1e-5)
+
+
+def test_the_faster_form_is_for_many_images(monkeypatch):
+    monkeypatch.setattr(network_split, "MANY_PIXELS", 100)
+    split = Split(build_hybrid("efficientnetb0", image_size=32), minimum_grid=1)
+    assert split.logits_of_many(60) == split.logits
+    assert split.logits_of_many(39) == split.logits
+    assert split.logits_of_many(1) != split.logits

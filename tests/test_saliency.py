@@ -193,6 +193,18 @@ def test_chunks_do_not_change_score_cam(curved_split, pictures, chunk):
     np.testing.assert_allclose(ScoreCAM(curved_split, chunk=chunk).channel_weights(evidence), expected, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="compiles each number of images anew, and gets full chunks")
+def test_score_cam_asks_no_image_too_many(curved_split, pictures, monkeypatch):
+    """In chunks of equal length, no longer than asked for."""
+    evidence = evidence_of(curved_split, pictures, CLASSES)
+    asked, usual = [], curved_split.logits
+    monkeypatch.setattr(curved_split, "logits", lambda images: asked.append(len(images)) or usual(images))
+    method = ScoreCAM(curved_split, chunk=5)
+    method.channel_weights(evidence)
+    assert sum(asked) == sum(len(method._usable(activations)) for activations in evidence.activations)
+    assert max(asked) <= 5 and max(asked) - min(asked) <= len(asked)
+
+
 def test_memory_of_score_cam_does_not_grow_with_the_channels():
     """512 masked inputs of 64 x 64 float32 would take 8.4 MB; a chunk of 4 takes 64 KiB."""
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from xai import saliency, winograd
+from xai import network_split, winograd
 from xai.models import build_hybrid
 from xai.saliency import ScoreCAM, Split, explain
 from xai.winograd import Winograd
@@ -104,7 +104,7 @@ def test_which_of_the_nine_pay(vgg, monkeypatch):
 def test_the_network_itself_stays_as_it_was(vgg):
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32)).astype(np.float32)
     names, before = [layer.name for layer in vgg.source.layers], vgg.logits(images)
-    assert vgg.logits_of_many() != vgg.logits
+    assert vgg.logits_of_many(network_split.MANY_PIXELS) != vgg.logits
     assert [layer.name for layer in vgg.source.layers] == names
     np.testing.assert_array_equal(vgg.logits(images), before)
 
@@ -115,8 +115,8 @@ def test_score_cam_is_the_same_either_way(vgg, monkeypatch):
     usual = Winograd.__call__
     monkeypatch.setattr(Winograd, "__call__", lambda self, images: asked.append(len(images)) or usual(self, images))
     maps = []
-    for many in (1_000_000, 1):
-        monkeypatch.setattr(saliency, "MANY_PIXELS", many)
+    for many in (10**12, 1):
+        monkeypatch.setattr(network_split, "MANY_PIXELS", many)
         assert not asked
         maps += [found["scorecam"] for _, found in explain([ScoreCAM(vgg)], images)]
     assert asked and np.ptp(maps[0]) == 1

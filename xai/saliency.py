@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,6 @@ import numpy as np
 from xai.network_split import Split
 
 CHUNK = 32  # masked inputs in memory at once; Score-CAM's memory grows with this, not with the channels
-MANY_PIXELS = 1_000_000  # in masked inputs together: from here on a faster forward pass is worth compiling
 
 
 @dataclass
@@ -113,7 +113,7 @@ class ScoreCAM(ClassActivationMap):
     the grey image, so that what is masked becomes black background. S_c(0) is one number for all k, which softmax removes, so it is
     not computed. Channels that are constant over the map have no H_k; they get weight zero, exactly as a map that masks nothing should.
 
-    On TensorFlow the masked images of larger jobs go through a faster form of the network with the same logits to rounding: its normalisations
+    On TensorFlow the masked images, after the first few slices, go through a faster form of the network with the same logits to rounding: its normalisations
     are folded into its convolutions (`xai.folding`), and on a CPU those of VGG need fewer products (`xai.winograd`).
 
     Masked images of a whole batch go through one buffer of `chunk` images, so memory grows neither with the channels nor the batch.
@@ -135,15 +135,17 @@ class ScoreCAM(ClassActivationMap):
         usable = [self._usable(activations) for activations in evidence.activations]
         jobs = [(row, channel) for row, channels in enumerate(usable) for channel in channels]
         scores = np.full((len(usable), evidence.activations.shape[-1]), -np.inf)
-        logits = self.split.logits_of_many() if len(jobs) * evidence.images[0].size >= MANY_PIXELS else self.split.logits
-        buffer = np.zeros((min(self.chunk, len(jobs)), *evidence.images.shape[1:]), np.float32)
-        for start in range(0, len(jobs), self.chunk):
-            part = jobs[start : start + self.chunk]
+        logits = self.split.logits_of_many(len(jobs) * evidence.images[0].size)
+        any_count = keras.backend.backend() != "jax"  # which compiles each number of images anew
+        chunks = max(1, math.ceil(len(jobs) / self.chunk))
+        step = max(1, math.ceil(len(jobs) / chunks) if any_count else min(self.chunk, len(jobs)))
+        buffer = np.zeros((step, *evidence.images.shape[1:]), np.float32)
+        for start in range(0, len(jobs), step):
+            part = jobs[start : start + step]
             for slot, (row, channel) in enumerate(part):
                 _mask(evidence.images[row], evidence.activations[row, ..., channel], out=buffer[slot])
             rows, channels = np.transpose(part)
-            # The last chunk is shorter; JAX would compile another shape anew.
-            answers = logits(buffer if keras.backend.backend() == "jax" else buffer[: len(part)])
+            answers = logits(buffer[: len(part)] if any_count else buffer)
             scores[rows, channels] = answers[np.arange(len(part)), evidence.classes[rows]]
         highest = np.max(scores, axis=1, keepdims=True)
         exponent = np.exp(scores - np.where(np.isfinite(highest), highest, 0.0))
