@@ -94,23 +94,32 @@ def largest_placed(root: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def agreement(found: pd.DataFrame) -> pd.DataFrame:
-    """How far the level of a slice is from where the other two planes see the tumour, each in its own plane, by class.
+def levels(found: pd.DataFrame) -> pd.DataFrame:
+    """Level of a slice against where the other two planes see the tumour, in mm along the plane's axis: one row a patient and plane.
 
     Needs no known truth, and no sella: all tumours count. The slice with the largest mask need not pass through the tumour's middle, so not all
     of it is error. Beside it stands how far the other two are from each other.
     """
-    wide, records = found.pivot(index=["patient", "label"], columns="plane", values=["x", "y", "z"]), []
+    wide, parts = found.pivot(index=["patient", "label"], columns="plane", values=["x", "y", "z"]), []
     for plane in PLANES:
         axis = "xyz"[AXIS[plane]]
         others = wide[axis].drop(columns=plane)
-        apart = pd.DataFrame({"level": wide[axis][plane] - others.mean(axis=1, skipna=False), "others": others.iloc[:, 0] - others.iloc[:, 1]}).dropna()
+        apart = {"level, mm": wide[axis][plane] - others.mean(axis=1, skipna=False), "the other two apart, mm": others.iloc[:, 0] - others.iloc[:, 1]}
+        parts.append(pd.DataFrame(apart).dropna().round(1).reset_index().assign(plane=plane))
+    return pd.concat(parts, ignore_index=True)[["label", "plane", "level, mm", "the other two apart, mm"]]
+
+
+def agreement(apart: pd.DataFrame) -> pd.DataFrame:
+    """`levels` by plane and class."""
+    records = []
+    for plane in PLANES:
         for label in (*LABELS, "all"):
-            part = apart if label == "all" else apart[apart.index.get_level_values("label") == label]
+            part = apart[(apart["plane"] == plane) & ((label == "all") | (apart["label"] == label))]
+            level = part["level, mm"]
             records.append({
-                "plane": plane, "tumours": label, "patients": len(part), "median, mm": round(part["level"].median(), 1),
-                "median distance, mm": round(part["level"].abs().median(), 1), "90th percentile, mm": round(part["level"].abs().quantile(0.9), 1),
-                "the other two apart, median mm": round(part["others"].abs().median(), 1),
+                "plane": plane, "tumours": label, "patients": len(part), "median, mm": round(level.median(), 1),
+                "median distance, mm": round(level.abs().median(), 1), "90th percentile, mm": round(level.abs().quantile(0.9), 1),
+                "the other two apart, median mm": round(part["the other two apart, mm"].abs().median(), 1),
             })  # fmt: skip
     return pd.DataFrame(records)
 
@@ -274,9 +283,10 @@ def main() -> None:
     if options.root:
         errors, planes = anchor(options.root, options.slices), planes_read(options.root)
         tables |= {"anchor": summary(errors), "planes": planes_summary(planes), "no_head": no_head_placed(options.pictures)}
-        tables["agreement"] = agreement(largest_placed(options.root))
+        tables["levels"] = levels(largest_placed(options.root))
+        tables["agreement"] = agreement(tables["levels"])
         wrong = planes.loc[planes["plane"] != planes["read"], ["id", "read"]]
-        records |= {"anchor": {"slices": options.slices}, "planes": {"wrong": dict(wrong.to_numpy().tolist())}, "no_head": {}, "agreement": {}}
+        records |= {"anchor": {"slices": options.slices}, "planes": {"wrong": dict(wrong.to_numpy().tolist())}, "no_head": {}, "levels": {}, "agreement": {}}
         print(errors.groupby("method")["seconds"].median().round(3).rename("processor seconds a slice, median").to_string())
     if options.volumes or options.head:
         measured = [
@@ -296,7 +306,7 @@ def main() -> None:
             "head": options.head and options.head.name, "head_slices": options.head_slices, "seed": options.seed,
         })  # fmt: skip
     for name in tables:
-        if name not in ("regions", "error_map"):
+        if name not in ("regions", "error_map", "levels"):
             print(f"\n{name}\n{tables[name].to_string(index=False)}")
     for name, table in tables.items() if options.to else ():
         with atomic(options.to / f"{name}.csv") as temporary:

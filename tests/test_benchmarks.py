@@ -105,7 +105,9 @@ def test_three_planes_agree_where_each_finds_the_level_that_the_others_see(local
         for plane, shift in {"axial": (1, 1, 0), "coronal": (-1, -6, 0), "sagittal": (0, -1, 0)}.items():
             rows.append({"patient": str(number), "label": "glioma", "plane": plane, **dict(zip("xyz", truth + shift))})
     rows.append({"patient": "seen from above alone", "label": "meningioma", "plane": "axial", "x": 50.0, "y": 50.0, "z": 50.0})
-    table = localisation.agreement(pd.DataFrame(rows)).set_index(["plane", "tumours"])
+    apart = localisation.levels(pd.DataFrame(rows))
+    assert len(apart) == 15 and "patient" not in apart
+    table = localisation.agreement(apart).set_index(["plane", "tumours"])
     assert table.loc["coronal", "all"].tolist() == [5, -6, 6, 6, 2]
     assert table.loc["axial", "glioma"].tolist() == [5, 0, 0, 0, 0] and table.loc["sagittal", "all"]["the other two apart, median mm"] == 2
     assert table.loc["axial", "meningioma"]["patients"] == 0

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-from xai.paths import PLANES
+from xai.paths import LABELS, PLANES
 from xai.plotting.base import (
-    AMBER, BLUE, GREEN, GREY, INK, ORANGE, OUTLINE, PURPLE, SKY, WIDTH, StudyFigure, bare, draw_slice, name_of,
+    AMBER, BLUE, GREEN, GREY, INK, LIGHT, ORANGE, OUTLINE, PURPLE, SKY, WIDTH, StudyFigure, bare, draw_slice, name_of,
     outline, spread, styled,
 )  # fmt: skip
 
@@ -106,6 +106,37 @@ def plot_places(cases: Sequence) -> Figure:
             bare(axes)
             axes.set_title(f"{view.plane} view, {'zyx'[PLANES.index(view.plane)]} = {round(view.level_mm)} mm", fontsize=8)
         row[0].set_ylabel(case.name, fontsize=8)
+    return figure
+
+
+@styled
+def plot_levels(levels: pd.DataFrame) -> Figure:
+    """Where a slice is placed along its plane's axis against where the other two planes see the tumour: a dot for each patient, by class.
+
+    Parameters
+    ----------
+    levels : DataFrame
+        Columns ``label``, ``plane``, ``level, mm`` and ``the other two apart, mm``, as ``results/localisation/levels.csv`` has them. The thick bar is the
+        median; half of the patients lie within the pale band around zero as far as the other two planes are concerned.
+    """
+    figure = StudyFigure(figsize=(WIDTH, 3.2))
+    reach = 1.05 * levels["level, mm"].abs().max()
+    generator = np.random.default_rng(0)  # jitter only keeps dots apart
+    towards = {"axial": "above", "coronal": "in front", "sagittal": "further out"}  # y to the front, z up; of x only the size is known
+    for axes, plane in zip(figure.subplots(1, 3, sharey=True), PLANES):
+        part = levels[levels["plane"] == plane]
+        apart = part["the other two apart, mm"].abs().median()
+        axes.axhspan(-apart, apart, color=LIGHT, linewidth=0, zorder=0)
+        axes.axhline(0, color=GREY, lw=0.8)
+        present = [label for label in LABELS if label in set(part["label"])]
+        for number, label in enumerate(present):
+            values = part.loc[part["label"] == label, "level, mm"].to_numpy()
+            axes.plot(number + generator.uniform(-0.22, 0.22, len(values)), values, "o", color=SKY, ms=4, alpha=0.7, mew=0)
+            axes.hlines(np.median(values), number - 0.34, number + 0.34, color=BLUE, lw=2.4, zorder=3)
+        axes.set_xticks(range(len(present)), present, fontsize=8)
+        axes.set(title=plane, ylim=(-reach, reach), xlim=(-0.6, len(present) - 0.4))
+        axes.annotate(f"{towards[plane]} ↑", (0.02, 0.98), xycoords="axes fraction", va="top", fontsize=8, color=GREY)
+    figure.axes[0].set_ylabel("level against the other two planes, mm")
     return figure
 
 
