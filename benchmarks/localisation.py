@@ -105,7 +105,7 @@ def levels(found: pd.DataFrame) -> pd.DataFrame:
         axis = "xyz"[AXIS[plane]]
         others = wide[axis].drop(columns=plane)
         apart = {"level, mm": wide[axis][plane] - others.mean(axis=1, skipna=False), "the other two apart, mm": others.iloc[:, 0] - others.iloc[:, 1]}
-        parts.append(pd.DataFrame(apart).dropna().round(1).reset_index().assign(plane=plane))
+        parts.append(pd.DataFrame(apart).dropna().round(2).reset_index().assign(plane=plane))
     return pd.concat(parts, ignore_index=True)[["label", "plane", "level, mm", "the other two apart, mm"]]
 
 
