@@ -136,6 +136,20 @@ def test_each_patient_is_a_dot_as_large_as_its_slices_and_both_means_are_drawn()
     assert [text.get_text() for text in other.get_xticklabels()] == ["glioma\n2 patients"]
 
 
+def test_levels_stand_by_plane_and_class_over_the_band_of_the_other_planes():
+    rows = [("glioma", "axial", -4.0, 1.0), ("glioma", "axial", 2.0, -3.0), ("pituitary", "axial", 6.0, 2.0), ("pituitary", "coronal", -7.0, 5.0)]
+    figure = plots.plot_levels(pd.DataFrame(rows, columns=["label", "plane", "level, mm", "the other two apart, mm"]))
+    axial, coronal, sagittal = figure.axes
+    dots = [sorted(line.get_ydata()) for line in axial.lines if line.get_marker() == "o"]
+    assert dots == [[-4, 2], [6]]
+    medians = [collection.get_segments()[0][0, 1] for collection in axial.collections if isinstance(collection, LineCollection)]
+    assert medians == [-1, 6]
+    assert axial.patches[0].get_height() == 4 and coronal.patches[0].get_height() == 10
+    assert [text.get_text() for text in coronal.get_xticklabels()] == ["pituitary"] and not sagittal.get_xticklabels()
+    low, high = axial.get_ylim()
+    assert low == -high and high > 7
+
+
 def test_confusions_colour_by_share_and_print_counts():
     matrix = np.array([[8, 2, 0], [0, 5, 5], [0, 0, 0]])
     figure = plots.plot_confusions({"vgg16": matrix, "vgg19": matrix.T})

@@ -116,8 +116,8 @@ def plot_levels(levels: pd.DataFrame) -> Figure:
     Parameters
     ----------
     levels : DataFrame
-        Columns ``label``, ``plane``, ``level, mm`` and ``the other two apart, mm``, as ``results/localisation/levels.csv`` has them. The thick bar is the
-        median; half of the patients lie within the pale band around zero as far as the other two planes are concerned.
+        Columns ``label``, ``plane``, ``level, mm`` and ``the other two apart, mm``, as ``results/localisation/levels.csv`` has them. The bar is the
+        median; the band around zero reaches as far as the other two planes are apart in the median.
     """
     figure = StudyFigure(figsize=(WIDTH, 3.2))
     reach = 1.05 * levels["level, mm"].abs().max()
