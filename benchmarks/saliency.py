@@ -6,7 +6,7 @@
 Everything takes turns in one process on the same slices. "x passes" is time over that of a forward pass of as many images at the batch
 size that is fastest for the network; Score-CAM of all K channels needs K of them. tf-keras-vis is measured beside us where it is installed
 (``pip install tf-keras-vis``): it explains the same network with its class head alone, because it cannot take two heads. So is pytorch-grad-cam
-(``pip install grad-cam onnx2torch tf2onnx``), on the same network by way of ONNX, where that way is open: VGG16 and ResNet50 pass, EfficientNetB0 does not.
+(``pip install grad-cam onnx2torch tf2onnx``), on the same network by way of ONNX, where that way is open: VGG16, ResNet50 and DenseNet121 pass, EfficientNetB0 does not.
 """
 
 from __future__ import annotations

@@ -127,3 +127,14 @@ def test_the_faster_form_is_for_many_images(monkeypatch):
     assert split.logits_of_many(60) == split.logits
     assert split.logits_of_many(39) == split.logits
     assert split.logits_of_many(1) != split.logits
+
+
+def test_a_network_without_normalisations_is_asked_as_ever(monkeypatch):
+    image = keras.Input((8, 8, 1))
+    features = layers.Conv2D(3, 3, name="features")(image)
+    split = Split(keras.Model(image, {"classification": layers.Dense(2)(layers.GlobalAveragePooling2D()(features))}), "features")
+    images = np.random.default_rng(0).uniform(0, 255, (2, 8, 8)).astype(np.float32)
+    asked, usual = [], split._logits
+    monkeypatch.setattr(split, "_logits", lambda images: asked.append(1) or usual(images))
+    np.testing.assert_array_equal(split.logits_of_many(network_split.MANY_PIXELS)(images), split.logits(images))
+    assert len(asked) == 2

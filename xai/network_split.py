@@ -57,14 +57,23 @@ class Split:
         if keras.backend.backend() != "tensorflow" or self._pixels < MANY_PIXELS:
             return self.logits
         if self._many is None:
-            from xai.folding import Folded
-            from xai.winograd import Winograd
+            self._many = self._faster()
+        refresh, call = self._many
+        refresh()
+        return lambda images: ops.convert_to_numpy(call(_batch(images)))
 
-            network = Winograd(self.model) if Winograd.pays(self.model) else Folded(self.model)
-            self._many = network, network if isinstance(network, Winograd) else compiled_call(network.model)
-        network, call = self._many
-        network.refresh()
-        return lambda images: call(_batch(images)).numpy()
+    def _faster(self) -> tuple:
+        """What takes over the weights of now, and a compiled forward pass."""
+        from xai.folding import Folded, foldable
+        from xai.winograd import Winograd
+
+        if Winograd.pays(self.model):
+            network = Winograd(self.model)
+            return network.refresh, network
+        if foldable(self.model):
+            network = Folded(self.model)
+            return network.refresh, compiled_call(network.model)
+        return (lambda: None), self._logits
 
     def activations_and_gradients(self, images: np.ndarray, classes: np.ndarray | None):
         """Activations A and gradients dS_c/dA of the logit of each image's class; one forward and one backward pass.
