@@ -79,6 +79,14 @@ def test_an_output_that_is_used_elsewhere_stays():
     assert foldable(keras.Model(image, normalised))
 
 
+def test_a_layer_that_is_called_twice_stays():
+    image = keras.Input((9, 7, 4))
+    convolution, normalisation = layers.Conv2D(4, 3, padding="same"), layers.BatchNormalization()
+    twice = convolution(layers.ReLU()(normalisation(convolution(image))))
+    assert not foldable(keras.Model(image, twice))
+    assert not foldable(keras.Model(image, normalisation(layers.Conv2D(4, 3)(normalisation(layers.Conv2D(4, 3)(image))))))
+
+
 def test_weights_are_those_of_the_last_refresh():
     convolution, normalisation, last = layers.Conv2D(6, 3), layers.BatchNormalization(), layers.Conv2D(2, 1)
     model = network(convolution, normalisation, last)

@@ -5,6 +5,8 @@ In inference mode a normalisation is y = g x + b for each channel, and so g goes
 
 from __future__ import annotations
 
+from collections import Counter
+
 import keras
 import tensorflow as tf
 from keras import layers, ops
@@ -50,21 +52,20 @@ class Folded:
 
 
 def foldable(model: keras.Model) -> list[tuple[layers.Layer, layers.BatchNormalization]]:
-    """Convolutions whose output is normalised and goes nowhere else, each with its normalisation."""
-    takers: dict[int, set[str]] = {}
-    for layer in model.layers:
-        for node in layer._inbound_nodes:
-            for tensor in node.input_tensors:
-                takers.setdefault(id(tensor), set()).add(layer.name)
-    makers = {id(layer.output): layer for layer in model.layers if type(layer) in FOLDABLE}
-    outputs = {id(tensor) for tensor in model.outputs}
+    """Convolutions whose output is normalised and goes nowhere else, each with its normalisation; both are called once."""
+    nodes = [node for level in model._nodes_by_depth.values() for node in level]  # this model's alone: layers keep those of every model they are in
+    calls = Counter(node.operation for node in nodes)
+    takers = Counter(id(tensor) for node in nodes for tensor in node.input_tensors) + Counter(map(id, model.outputs))
+    makers = {id(tensor): node.operation for node in nodes for tensor in node.outputs}
     pairs = []
-    for layer in model.layers:
+    for node in nodes:
+        layer = node.operation
         if type(layer) is layers.BatchNormalization and layer.axis in (-1, 3) and layer.compute_dtype == "float32":
-            maker = makers.get(id(layer.input))
+            given = id(node.input_tensors[0])
+            maker = makers[given]
             if (
-                maker is not None and maker.activation is keras.activations.linear and maker.data_format == "channels_last" and maker.compute_dtype == "float32"
-                and takers[id(maker.output)] == {layer.name} and id(maker.output) not in outputs
+                type(maker) in FOLDABLE and maker.activation is keras.activations.linear and maker.data_format == "channels_last"
+                and maker.compute_dtype == "float32" and takers[given] == calls[maker] == calls[layer] == 1
             ):  # fmt: skip
                 pairs.append((maker, layer))
     return pairs

@@ -9,7 +9,7 @@ from keras import ops
 from xai.models import target_layer as find_target_layer
 from xai.paths import StudyError
 
-MANY_PIXELS = 5_000_000  # in images asked one after another: from here on a faster forward pass is worth compiling
+MANY_PIXELS = 5_000_000  # four slices of 96 px with 128 channels: from here on a faster forward pass is worth its second or two of compiling
 PREDICTED = -1  # in place of a class: the one with the highest logit
 
 
@@ -49,9 +49,9 @@ class Split:
         return ops.convert_to_numpy(self._logits(_batch(images)))
 
     def logits_of_many(self, pixels: int):
-        """As `logits`, a function for images of so many pixels in all: the same to rounding, with the weights of now.
+        """A function as `logits` for images with so many pixels in all: the same to rounding, with the weights of now.
 
-        On TensorFlow it is a faster one, as soon as all that were asked for by this way have more than `MANY_PIXELS`.
+        On TensorFlow a faster one, once `MANY_PIXELS` have been announced in this way.
         """
         self._pixels += pixels
         if keras.backend.backend() != "tensorflow" or self._pixels < MANY_PIXELS:
