@@ -406,7 +406,9 @@ def test_errors_at_points_are_those_that_were_made():
     truth = positions(pixels, place)[0][0] + (3.0, 4.0, 6.0)
     errors = errors_at(place, "axial", pixels, truth)
     assert errors["through_plane_mm"] == pytest.approx(6) and errors["in_plane_mm"] == pytest.approx(5)
-    assert errors["side_right"] == 1 and errors["covered"] == 0
+    assert errors["side_right"] == 1 and errors["covered"] == 0 and errors["level_mm"] == pytest.approx(6)
+    tilted = errors_at(place, "axial", pixels, positions(pixels, place)[0][0] + (pixels - pixels.mean(axis=0)) @ [[0, 0, 0.5], [0, 0, 0]])
+    assert tilted["level_mm"] == pytest.approx(0, abs=1e-9) and tilted["through_plane_mm"] > 1  # a tilt is no other level
     # Mean of the candidates is a quarter of the step away, standard deviation sqrt(3)/4 of it: 90 % reach 2.8 mm.
     for off, covered in ((3.7, 1), (3.9, 0), (-1.7, 1), (-1.9, 0)):
         towards = np.sign(positions(pixels, place)[0][1][0, 2] - positions(pixels, place)[0][0][0, 2])

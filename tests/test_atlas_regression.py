@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from xai import atlas_training
 from xai.atlas_heads import Registration, acquired_slices, aligned, as_head
-from xai.atlas_network import build_network, cells_loss, targets
+from xai.atlas_network import build_network, cells_loss, targets, unfold
 from xai.atlas_poses import PRIOR_MEAN, matrices
 from xai.atlas_reading import CELLS, PIXELS, SCALE_MM, Reading, as_input, as_reading, forward, read
 from xai.atlas_regression import fit
@@ -109,7 +109,7 @@ def bent(ramp) -> Head:
 def test_slices_show_what_their_coordinates_say(ramp, monkeypatch):
     from xai import atlas_synthesis
 
-    monkeypatch.setattr(atlas_synthesis, "_contrast", lambda signal, brain, generator, stripped: signal)
+    monkeypatch.setattr(atlas_synthesis, "_contrast", lambda signal, brain, generator, stripped, mass: signal)
     monkeypatch.setattr(atlas_synthesis, "NO_HEAD_SHARE", 0.0)
     slices = draw_slices([ramp], 24, seed=3)
     assert set(slices.plane) == {0, 1, 2}
@@ -121,6 +121,38 @@ def test_slices_show_what_their_coordinates_say(ramp, monkeypatch):
     assert distance[slices.brain > 0.99].max() < 74 and distance[slices.brain < 0.01].min() > 66
     sagittal = slices.plane == PLANES.index("sagittal")
     assert all(part[brain > 0.5].mean() >= 0 for part, brain in zip(slices.mni[sagittal][..., 0], slices.brain[sagittal]))
+
+
+def test_a_mass_pushes_what_surrounds_it_and_may_be_hidden(ramp, monkeypatch):
+    """Tissue at the edge of a mass stood nearer to its centre, tissue far away where it stands; nothing is folded."""
+    from xai import atlas_synthesis
+
+    mass = atlas_synthesis._Ellipse(np.array([0.5, 0.5]), np.array([0.1, 0.1]), 0.0)
+    line = np.column_stack([np.linspace(0.5, 1, 200), np.full(200, 0.5), np.ones(200)])
+    for push in atlas_synthesis.PUSH:
+        moved = atlas_synthesis._pushed(line, mass, push)
+        assert (np.diff(moved[:, 0]) > 0).all() and np.array_equal(moved[:, 1:], line[:, 1:])
+        edge = np.argmin(np.abs(line[:, 0] - 0.6))
+        assert moved[edge, 0] - 0.5 == pytest.approx((1 - push) * (line[edge, 0] - 0.5), rel=0.02)
+        assert moved[-1, 0] == pytest.approx(1, abs=1e-3)
+    slices = draw_slices([ramp], 60, seed=3)
+    hidden = (slices.known == 0).any(axis=(1, 2))
+    assert 0.3 < hidden.mean() < 0.7 and slices.known[hidden].mean() > 0.8 and (slices.known[slices.plane < 0] == 1).all()
+    inputs = as_input(slices.pictures, slices.known)
+    assert (inputs[slices.known == 0] == 0).all() and (inputs[..., 2] == slices.known).all()
+    jittered = atlas_training._jittered(inputs.copy(), np.random.default_rng(0))
+    assert (jittered[slices.known == 0] == 0).all() and (jittered[..., 2] == slices.known).all()
+    assert np.ptp(jittered[slices.known == 1][:, 1] - inputs[slices.known == 1][:, 1]) > 0.1
+
+
+def test_what_is_hidden_is_not_seen(drawn):
+    """Whatever a hidden part holds, the reading is the same; shown, it is another one."""
+    picture, known = drawn.pictures[np.argmax(drawn.plane >= 0)], np.ones((PIXELS, PIXELS))
+    known[30:50, 40:60] = 0
+    other = np.where(known > 0, picture, 5 * picture.max())
+    one, same, seen = read(picture, known), read(other, known), read(other)
+    np.testing.assert_array_equal(one.mni, same.mni)
+    assert np.abs(one.mni - seen.mni).max() > 1
 
 
 def test_slices_depend_on_the_seed_alone(ramp):
@@ -204,7 +236,8 @@ def test_numpy_reads_what_keras_would_from_the_saved_weights(ramp, tmp_path):
     network, generator = build_network(), np.random.default_rng(8)
     network.set_weights([np.abs(values) + 0.5 if values.ndim == 1 else values for values in (
         generator.normal(0, 0.1, value.shape).astype(np.float32) for value in network.get_weights())])  # fmt: skip
-    inputs = as_input(draw_slices([ramp], 2, seed=7).pictures)
+    drawn = draw_slices([ramp], 2, seed=7)
+    inputs = as_input(drawn.pictures, drawn.known)
     wanted = network(inputs, training=False)
     atlas_training.save(network, tmp_path / "network.npz", heads=["ramp"], seed=8)
     assert json.loads((tmp_path / "network.json").read_text())["heads"] == ["ramp"]
@@ -238,6 +271,26 @@ def test_training_makes_the_readings_better(ramp, monkeypatch):
     atlas_training.train([ramp], slices=96, passes=5, log=said.append)
     first, last = (float(re.search(r"axial ([\d.]+) mm", line)[1]) for line in (said[0], said[-1]))
     assert len(said) == 5 and last < first
+
+
+def test_a_training_starts_from_saved_weights(ramp, monkeypatch, tmp_path):
+    """Unfolded, a network answers as the one whose weights were folded; and goes on from there."""
+    monkeypatch.setattr(atlas_training, "VALIDATION_SLICES", 24)
+    monkeypatch.setattr(atlas_training, "WARMUP", 2)
+    first = atlas_training.train([ramp], slices=96, passes=2, log=lambda line: None)
+    atlas_training.save(first, tmp_path / "first.npz")
+    slices = draw_slices([ramp], 64, seed=7)
+    inputs, second = as_input(slices.pictures, slices.known), build_network()
+    with np.load(tmp_path / "first.npz") as stored:
+        unfold(second, dict(stored), inputs)
+    for name, wanted in first.predict(inputs, verbose=0).items():
+        found = second.predict(inputs, verbose=0)[name]
+        assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()  # stored as float16
+        learning = np.asarray(second(inputs, training=True)[name])
+        assert name == "plane" or np.abs(learning - wanted).max() < 0.05 * np.abs(wanted).max(), "its normalisations fit what it sees"
+    said = []
+    atlas_training.train([ramp], slices=96, passes=1, log=said.append, start_from=tmp_path / "first.npz")
+    assert said[0].startswith("as it starts") and len(said) == 2
 
 
 def test_a_killed_training_goes_on_after_its_last_pass(ramp, monkeypatch, tmp_path):

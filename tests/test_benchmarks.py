@@ -103,14 +103,24 @@ def test_three_planes_agree_where_each_finds_the_level_that_the_others_see(local
     for number in range(5):
         truth = np.array([number, 10.0 * number, -5.0])
         for plane, shift in {"axial": (1, 1, 0), "coronal": (-1, -6, 0), "sagittal": (0, -1, 0)}.items():
-            rows.append({"patient": str(number), "label": "glioma", "plane": plane, **dict(zip("xyz", truth + shift))})
-    rows.append({"patient": "seen from above alone", "label": "meningioma", "plane": "axial", "x": 50.0, "y": 50.0, "z": 50.0})
+            axis = {"axial": 2, "coronal": 1, "sagittal": 0}[plane]
+            stated = {"middle": truth[axis] + shift[axis], "sd": 3.0 + number % 2}  # 90 % reach 4.9 or 6.6 mm
+            rows.append({"patient": str(number), "label": "glioma", "plane": plane, **dict(zip("xyz", truth + shift))} | stated)
+    rows.append({"patient": "seen from above alone", "label": "meningioma", "plane": "axial", "x": 50.0, "y": 50.0, "z": 50.0, "middle": 50.0, "sd": 3.0})
     apart = localisation.levels(pd.DataFrame(rows))
     assert len(apart) == 15 and "patient" not in apart
     table = localisation.agreement(apart).set_index(["plane", "tumours"])
-    assert table.loc["coronal", "all"].tolist() == [5, -6, 6, 6, 2]
-    assert table.loc["axial", "glioma"].tolist() == [5, 0, 0, 0, 0] and table.loc["sagittal", "all"]["the other two apart, median mm"] == 2
+    assert table.loc["coronal", "all"].tolist() == [5, -6, 6, 6, 2, 0.4]
+    assert table.loc["axial", "glioma"].tolist() == [5, 0, 0, 0, 0, 1] and table.loc["sagittal", "all"]["the other two apart, median mm"] == 2
     assert table.loc["axial", "meningioma"]["patients"] == 0
+
+
+def test_all_slices_are_placed_or_refused(localisation, tmp_path):
+    cv2.imwrite(str(tmp_path / "noise.png"), np.random.default_rng(0).integers(0, 255, (96, 96)).astype(np.uint8))
+    cv2.imwrite(str(tmp_path / "mask.png"), np.eye(96, dtype=np.uint8))
+    pd.DataFrame([{"image": "noise.png", "mask": "mask.png", "plane": "coronal"}] * 20).to_csv(tmp_path / "index.csv", index=False)
+    table = localisation.all_placed(tmp_path).set_index("plane")
+    assert table["slices"].tolist() == [0, 20, 0, 20] and table["refused"].tolist() == [0, 20, 0, 20] and table.loc["all", "share"] == 1
 
 
 def test_planes_are_read_without_being_told(localisation, tmp_path, monkeypatch):

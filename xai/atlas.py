@@ -31,8 +31,8 @@ __all__ = [
 
 # Beyond these limits the network does not read an image as it reads heads. Of 2,537 real slices none has more than half of the first, and
 # 98.5 % are below the second; what it refuses of other pictures was in view when it was chosen, among a dozen ways (benchmarks/localisation.py).
-NO_HEAD, STRANGENESS = 0.02, 1.5
-LEAST_HEAD_LOG_ODDS = -2.9  # 99.5 % of the real slices are above it, which alone set it
+NO_HEAD, STRANGENESS = 0.02, 1.85
+LEAST_HEAD_LOG_ODDS = -1.7  # 99.5 % of the real slices are above it, which alone set it
 MAXIMUM_CANDIDATES = 12
 CANDIDATE_SPACING_MM = 2.0
 
@@ -75,7 +75,7 @@ def localise(
             "leave it out or give another image."
         )
     coarse, fine = (matching.prepare(image, known, level, size) for size in (matching.COARSE_PIXELS, matching.FINE_PIXELS))
-    reading = None if method == "retrieval" else read(image)
+    reading = None if method == "retrieval" else read(image, known)
     # The network is right about the plane where a match errs: coronal and sagittal slices resemble others of the template.
     planes = [plane] if plane else PLANES if reading is None else [PLANES[int(np.argmax(reading.planes[: len(PLANES)]))]]
     fits = {name: None if reading is None else fit(reading, name, _usable(known)) for name in planes}

@@ -12,9 +12,9 @@ from xai.paths import PLANES
 
 
 def build_network() -> keras.Model:
-    """Input (B, PIXELS, PIXELS, 2), see `as_input`; outputs `cells` (B, CELLS, CELLS, 5): x, y, z over `SCALE_MM`, log of their expected
+    """Input (B, PIXELS, PIXELS, 3), see `as_input`; outputs `cells` (B, CELLS, CELLS, 5): x, y, z over `SCALE_MM`, log of their expected
     error over `SCALE_MM`, logit of brain; and `plane` (B, 4): logits of `PLANES` and of no head."""
-    picture = keras.Input((PIXELS, PIXELS, 2))
+    picture = keras.Input((PIXELS, PIXELS, 3))
     x = layers.Concatenate()([picture, _Places()(picture)])
     x = _block(x, FILTERS[0], 2)
     kept = []
@@ -89,3 +89,26 @@ def folded(network: keras.Model) -> dict[str, np.ndarray]:
         kernel, bias = network.get_layer(name).get_weights()
         found |= {f"kernel_{name}": kernel.reshape(-1, kernel.shape[-1]), f"bias_{name}": bias}
     return {name: values.astype(np.float16) for name, values in found.items()}
+
+
+def unfold(network: keras.Model, found: dict[str, np.ndarray], pictures: np.ndarray) -> None:
+    """Give an untrained network the weights that `folded` made of another, so that it can go on learning.
+
+    Batch normalisations get the statistics that their layers have on `pictures`, and the scale and shift that undo them: nothing changes but
+    what learning does next. Weights of a network that was not told what is known start without it.
+    """
+    convolutions = [layer for layer in network.layers if isinstance(layer, layers.Conv2D) and layer.name != "cells"]
+    norms = [layer for layer in network.layers if isinstance(layer, layers.BatchNormalization)]
+    for number, (convolution, norm) in enumerate(zip(convolutions, norms, strict=True)):
+        kernel, bias = (np.asarray(found[f"{part}_{number}"], np.float32) for part in ("kernel", "bias"))
+        if kernel.shape[2] + 1 == convolution.kernel.shape[2]:
+            kernel = np.insert(kernel, 2, 0, axis=2)
+        convolution.set_weights([kernel])
+        norm.set_weights([np.full_like(bias, np.sqrt(1 + norm.epsilon)), bias, np.zeros_like(bias), np.ones_like(bias)])
+    for name in ("cells", "plane"):
+        layer = network.get_layer(name)
+        layer.set_weights([np.reshape(np.asarray(found[f"{part}_{name}"], np.float32), weight.shape) for part, weight in zip(("kernel", "bias"), layer.weights)])
+    values = keras.Model(network.input, [layer.output for layer in convolutions]).predict(pictures, batch_size=64, verbose=0)
+    for norm, value in zip(norms, values):
+        mean, variance, bias = value.mean(axis=(0, 1, 2)), value.var(axis=(0, 1, 2)), norm.get_weights()[1]
+        norm.set_weights([np.sqrt(variance + norm.epsilon), mean + bias, mean, variance])

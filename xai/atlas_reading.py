@@ -59,11 +59,13 @@ class Reading:
         return float(-np.mean(brain * np.log(brain) + (1 - brain) * np.log(1 - brain)))
 
 
-def read(picture: np.ndarray) -> Reading:
-    """The shipped network's reading of a square slice (S, S) of any scale and size."""
+def read(picture: np.ndarray, known: np.ndarray | None = None) -> Reading:
+    """The shipped network's reading of a square slice (S, S) of any scale and size; what is not `known` (S, S), 0 or 1, it does not see."""
     reduce = cv2.INTER_AREA if len(picture) > PIXELS else cv2.INTER_LINEAR
-    small = cv2.resize(np.asarray(picture, np.float32), (PIXELS, PIXELS), interpolation=reduce)
-    cells, plane, pooled = forward(_weights(), as_input(small[None])[0])
+    known = np.ones(picture.shape, np.float32) if known is None else np.asarray(known, np.float32)
+    share = cv2.resize(known, (PIXELS, PIXELS), interpolation=reduce)
+    small = cv2.resize(np.asarray(picture, np.float32) * known, (PIXELS, PIXELS), interpolation=reduce) / np.maximum(share, 0.05)
+    cells, plane, pooled = forward(_weights(), as_input(small[None], share[None])[0])
     return as_reading(cells, plane, float(pooled @ _weights()["kernel_head"] + _weights()["bias_head"][0]))
 
 
@@ -74,13 +76,16 @@ def as_reading(cells: np.ndarray, plane: np.ndarray, head_log_odds: float = np.i
     return Reading(cells[..., :3] * SCALE_MM, expected, 1 / (1 + np.exp(-cells[..., 4])), odds / odds.sum(), head_log_odds)
 
 
-def as_input(pictures: np.ndarray) -> np.ndarray:
-    """Pictures (N, PIXELS, PIXELS) of any scale -> (N, PIXELS, PIXELS, 2): signal to [0, 1] by its 99th percentile, and local contrast."""
+def as_input(pictures: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
+    """Pictures (N, PIXELS, PIXELS) of any scale -> (N, PIXELS, PIXELS, 3): signal to [0, 1] by its 99th percentile, local contrast, and 1 where a
+    pixel is known. Less than half of it `known`, a pixel is not, and shows nothing."""
+    known = (np.ones(pictures.shape) if known is None else known >= 0.5).astype(np.float32)
+    pictures = pictures * known
     top = np.maximum(np.percentile(pictures, 99, axis=(1, 2), keepdims=True), 1e-6)
     signal = np.clip(pictures / top, 0, 1).astype(np.float32)
     sigma = CONTRAST_MM * PIXELS / np.exp(PRIOR_MEAN[1])
-    contrast = np.stack([local_contrast(picture, sigma) for picture in signal])
-    return np.stack([signal, np.clip(contrast, -4, 4) / 2], axis=-1)
+    contrast = np.stack([local_contrast(*pair) for pair in zip(signal, [sigma] * len(signal), known)])
+    return np.stack([signal, np.clip(contrast, -4, 4) / 2, known], axis=-1)
 
 
 @lru_cache(maxsize=1)
@@ -90,7 +95,7 @@ def _weights() -> dict[str, np.ndarray]:
 
 
 def forward(weights: dict[str, np.ndarray], picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Raw answers of the network to one input (PIXELS, PIXELS, 2), wired as `xai.atlas_network.build_network`, and its deepest features.
+    """Raw answers of the network to one input (PIXELS, PIXELS, 3), wired as `xai.atlas_network.build_network`, and its deepest features.
 
     Parameters
     ----------

@@ -33,10 +33,11 @@ def train_head_check(weights: dict[str, np.ndarray], heads: list[Head], *, count
     dict
         ``kernel_head`` (F,) and ``bias_head`` (1,): log odds of a head from the pooled features of `forward`.
     """
-    pictures = head_slices(heads, count, [HEADS_SEED, seed])
+    pictures, known = head_slices(heads, count, [HEADS_SEED, seed])
     generator = np.random.default_rng([HEADS_SEED + 1, seed])
     others = [stranger(generator, pictures[generator.integers(count)]) for _ in range(count)]
-    features = [forward(weights, as_input(picture[None])[0])[2] for picture in tqdm([*pictures, *others], desc="head check", unit="picture", mininterval=5)]
+    shown = [*zip(pictures, known), *zip(others, known)]  # a hidden part is no sign of either
+    features = [forward(weights, as_input(*(part[None] for part in pair))[0])[2] for pair in tqdm(shown, desc="head check", unit="picture", mininterval=5)]
     scaled = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=1000))
     scaled.fit(np.stack(features), np.repeat([1, 0], count))
     scaler, regression = scaled[0], scaled[1]
@@ -44,14 +45,15 @@ def train_head_check(weights: dict[str, np.ndarray], heads: list[Head], *, count
     return {"kernel_head": kernel.astype(np.float32), "bias_head": (regression.intercept_ - scaler.mean_ @ kernel).astype(np.float32)}
 
 
-def head_slices(heads: list[Head], count: int, seed: list[int]) -> np.ndarray:
-    """Random slices (count, PIXELS, PIXELS) that show some brain."""
+def head_slices(heads: list[Head], count: int, seed: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Random slices (count, PIXELS, PIXELS) that show some brain, and what of them is known."""
     kept, part = [], 0
     while sum(map(len, kept)) < count:
         drawn = draw_slices(heads, 1000, [*seed, part])
-        kept.append(drawn.pictures[(drawn.plane >= 0) & (drawn.brain.sum(axis=(1, 2)) >= LEAST_BRAIN)])
+        usable = (drawn.plane >= 0) & (drawn.brain.sum(axis=(1, 2)) >= LEAST_BRAIN)
+        kept.append(np.stack([drawn.pictures[usable], drawn.known[usable]], axis=1))
         part += 1
-    return np.concatenate(kept)[:count]
+    return tuple(np.concatenate(kept)[:count].swapaxes(0, 1))
 
 
 def stranger(generator: np.random.Generator, head: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Random slices of heads whose place in MNI152 is known at every pixel: what the coordinate network learns from.
 
 A head is a volume on a grid of MNI152 millimetres. Each slice comes from a head of its own: the volume seen through a random affine map and
-a smooth random warp, cut at a random pose, with random contrast, bias field, blur, noise and lesions. Some pictures show no head at all.
+a smooth random warp, cut at a random pose and thickness, with random contrast, bias field, blur, noise and lesions, some of which push aside what
+surrounds them. In half of the slices a part is hidden, as tumours are when a slice is placed. Some pictures show no head at all.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ VALIDATION_MM = {"axial": (-40.0, 62.0), "coronal": (-80.0, 50.0), "sagittal": (
 POSE_MEAN = {plane: np.array([np.log(250.0), 0.0, 0.0, 0.0, 0.48 if plane == "axial" else 0.42, 0.5, 0.0]) for plane in PLANES}
 POSE_SD = np.array([0.17, 0.12, 0.20, 0.09, 0.09, 0.06, 0.06])
 NO_HEAD_SHARE, STRIPPED_SHARE, LESION_SHARE = 0.06, 0.12, 0.75
+MASS_SHARE, HIDDEN_SHARE, THICK_SHARE, THICKEST_MM = 0.4, 0.5, 0.6, 7.0
+PUSH = (0.15, 0.8)  # how far a mass pushes its edge, as a share of its radius
 SELLA_MM, SELLA_RADIUS_MM = np.array([0.0, 5.0, -30.0]), 8.0  # read off the template: middle of the pituitary fossa
 WAVES = 7  # of the smooth warp, 50 to 160 mm long
 
@@ -52,10 +55,11 @@ class Head:
 
 @dataclass(frozen=True)
 class Slices:
-    """pictures (N, PIXELS, PIXELS) float32; mni (N, CELLS, CELLS, 3) mm at the cells' centres, sagittal x >= 0; brain (N, CELLS, CELLS) share
+    """pictures (N, PIXELS, PIXELS) float32; known, likewise, 0 where a part is hidden and else 1; mni (N, CELLS, CELLS, 3) mm at the cells' centres, sagittal x >= 0; brain (N, CELLS, CELLS) share
     of brain, head likewise 0 or 1; plane (N,) number in `PLANES`, -1 without a head."""
 
     pictures: np.ndarray
+    known: np.ndarray
     mni: np.ndarray
     brain: np.ndarray
     head: np.ndarray
@@ -66,8 +70,8 @@ def draw_slices(heads: list[Head], count: int, seed: int | list[int]) -> Slices:
     """Random slices of random heads, the same for the same seed."""
     generator = np.random.default_rng(seed)
     made = [_no_head(generator) if generator.random() < NO_HEAD_SHARE else _slice(heads, generator) for _ in range(count)]
-    pictures, mni, brain, head, plane = (np.stack([item[part] for item in made]) for part in range(5))
-    return Slices(pictures.astype(np.float32), mni.astype(np.float32), brain.astype(np.float32), head.astype(np.float32), plane.astype(np.int32))
+    *parts, plane = (np.stack([item[part] for item in made]) for part in range(6))
+    return Slices(*(part.astype(np.float32) for part in parts), plane.astype(np.int32))
 
 
 class KnownSlice(NamedTuple):
@@ -113,22 +117,33 @@ def _slice(heads: list[Head], generator: np.random.Generator):
     plane = PLANES[generator.integers(3)]
     pose = np.r_[generator.uniform(*RANGE_MM[plane]), POSE_MEAN[plane] + POSE_SD * generator.normal(size=7)]
     matrix = matrices(pose[None], plane)[0]
+    mass = _ellipse(generator) if generator.random() < MASS_SHARE else None
+    points = _points(PIXELS // 3)
+    if mass is not None:
+        points = _pushed(points, mass, generator.uniform(*PUSH))
     # The warp is smooth: a third of the points say it.
-    template = cv2.resize(_warp(_points(PIXELS // 3) @ matrix.T, generator).astype(np.float32), (PIXELS, PIXELS), interpolation=cv2.INTER_CUBIC)
+    template = cv2.resize(_warp(points @ matrix.T, generator).astype(np.float32), (PIXELS, PIXELS), interpolation=cv2.INTER_CUBIC)
     looked = template * (-1, 1, 1) if generator.random() < 0.5 else template  # a mirrored head is as good a head
     index = np.moveaxis((looked - head.lower_mm) / head.voxel_mm, -1, 0)
     # Beyond the volume its border goes on: a neck below the last slice, air elsewhere.
-    signal = ndimage.map_coordinates(head.signal, index, order=1, mode="nearest")
     brain = ndimage.map_coordinates(head.brain, index, order=1, mode="nearest")
+    through = np.cross(matrix[:, 0], matrix[:, 1])
+    through *= generator.uniform(0, THICKEST_MM) * (generator.random() < THICK_SHARE) / np.linalg.norm(through) / head.voxel_mm
+    levels = (-1 / 3, 0, 1 / 3) if through.any() else (0,)
+    signal = np.mean([ndimage.map_coordinates(head.signal, index + level * through[:, None, None], order=1, mode="nearest") for level in levels], axis=0)
     stripped = generator.random() < STRIPPED_SHARE
-    picture = _contrast(signal, brain, generator, stripped=stripped)
+    picture = _contrast(signal, brain, generator, stripped=stripped, mass=mass)
+    known = np.ones(picture.shape)
+    if generator.random() < HIDDEN_SHARE:
+        part = _ellipse(generator) if mass is None else mass._replace(radii=mass.radii * generator.uniform(0.7, 1.3))
+        known = (_distance(_points(PIXELS), part) >= 1).astype(float)
     mni = cv2.resize(template.astype(np.float32), (CELLS, CELLS), interpolation=cv2.INTER_AREA)
     if plane == "sagittal":
         mni = mni * np.sign(template[brain > 0.5][:, 0].mean() if (brain > 0.5).any() else 1) ** np.array([1, 0, 0])
     shares = [cv2.resize(values.astype(np.float32), (CELLS, CELLS), interpolation=cv2.INTER_AREA) for values in (brain, signal > 0.15)]
     if stripped:
         shares[1] = shares[0]
-    return picture, mni, shares[0], shares[1], PLANES.index(plane)
+    return picture, known, mni, shares[0], shares[1], PLANES.index(plane)
 
 
 def _points(pixels: int) -> np.ndarray:
@@ -150,7 +165,37 @@ def _warp(points: np.ndarray, generator: np.random.Generator, *, bend: float = 1
     return moved
 
 
-def _contrast(signal: np.ndarray, brain: np.ndarray, generator: np.random.Generator, *, stripped: bool) -> np.ndarray:
+class _Ellipse(NamedTuple):
+    """Centre and radii (row, column) in fractions of the picture's side, turned by an angle in radians."""
+
+    centre: np.ndarray
+    radii: np.ndarray
+    turn: float
+
+
+def _ellipse(generator: np.random.Generator) -> _Ellipse:
+    """The place of a tumour, anywhere."""
+    return _Ellipse(0.5 + np.clip(generator.normal(0, 0.16, 2), -0.4, 0.4), generator.uniform(1.5, 14, 2) / PIXELS, generator.uniform(0, np.pi))
+
+
+def _distance(points: np.ndarray, ellipse: _Ellipse) -> np.ndarray:
+    """Of points (..., 2 or more): row and column first; from the ellipse's centre, 1 at its edge."""
+    rows, columns = points[..., 0] - ellipse.centre[0], points[..., 1] - ellipse.centre[1]
+    along = rows * np.cos(ellipse.turn) + columns * np.sin(ellipse.turn)
+    across = columns * np.cos(ellipse.turn) - rows * np.sin(ellipse.turn)
+    return np.hypot(along / ellipse.radii[0], across / ellipse.radii[1])
+
+
+def _pushed(points: np.ndarray, mass: _Ellipse, push: float) -> np.ndarray:
+    """Where the tissue at points (..., 3) stood before a mass grew: nearer to its centre, by the share `push` at its edge, less farther out."""
+    distance = _distance(points, mass)
+    share = push * np.exp(-0.5 * np.maximum(distance - 1, 0) ** 2) / np.maximum(distance, 1)
+    moved = points.copy()
+    moved[..., :2] -= (points[..., :2] - mass.centre) * share[..., None]
+    return moved
+
+
+def _contrast(signal: np.ndarray, brain: np.ndarray, generator: np.random.Generator, *, stripped: bool, mass: _Ellipse | None) -> np.ndarray:
     """What another scanner, another window and a tumour make of the signal."""
     signal = np.clip(signal, 0, 4) ** np.exp(generator.normal(0, 0.3))
     inside = np.clip(brain, 0, 1)
@@ -163,6 +208,8 @@ def _contrast(signal: np.ndarray, brain: np.ndarray, generator: np.random.Genera
     if generator.random() < LESION_SHARE:
         for _ in range(generator.integers(1, 4)):
             signal = _lesion(signal, generator)
+    if mass is not None:
+        signal = _lesion(signal, generator, mass)
     rows, columns = _points(PIXELS)[..., 0] - 0.5, _points(PIXELS)[..., 1] - 0.5
     bias = sum(generator.normal(0, 0.35) * term for term in (rows, columns, rows * columns, rows**2 - 0.08, columns**2 - 0.08))
     signal = signal * np.exp(bias)
@@ -175,13 +222,9 @@ def _contrast(signal: np.ndarray, brain: np.ndarray, generator: np.random.Genera
     return np.clip(signal, 0, None)
 
 
-def _lesion(signal: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """An ellipse with a soft edge, brighter or darker than what it covers, sometimes a ring; anywhere."""
-    centre, radii = (0.5 + np.clip(generator.normal(0, 0.16, 2), -0.4, 0.4)) * PIXELS, generator.uniform(1.5, 14, 2)
-    turn = generator.uniform(0, np.pi)
-    rows, columns = np.indices(signal.shape) - centre[:, None, None]
-    along, across = rows * np.cos(turn) + columns * np.sin(turn), columns * np.cos(turn) - rows * np.sin(turn)
-    distance = np.hypot(along / radii[0], across / radii[1])
+def _lesion(signal: np.ndarray, generator: np.random.Generator, where: _Ellipse | None = None) -> np.ndarray:
+    """An ellipse with a soft edge, brighter or darker than what it covers, sometimes a ring."""
+    distance = _distance(_points(PIXELS), where or _ellipse(generator))
     share = 1 / (1 + np.exp((distance - 1) * 8))
     level = generator.uniform(0.1, 2.6)
     if generator.random() < 0.3:
@@ -211,4 +254,4 @@ def _no_head(generator: np.random.Generator):
             cv2.rectangle(picture, first, second, float(generator.random()), -1 if generator.random() < 0.5 else 2)
         picture = picture + generator.normal(size=picture.shape) * generator.uniform(0, 0.2)
     empty = np.zeros((CELLS, CELLS))
-    return np.clip(picture, 0, None), np.zeros((CELLS, CELLS, 3)), empty, empty, -1
+    return np.clip(picture, 0, None), np.ones(picture.shape), np.zeros((CELLS, CELLS, 3)), empty, empty, -1

@@ -12,6 +12,7 @@ three subjects of BOLD5000, pycortex's S1, and the mean head that pydeface regis
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 import sys
@@ -22,10 +23,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from xai.atlas_heads import training_heads
-from xai.atlas_network import build_network, cells_loss, folded, targets
+from xai.atlas_network import build_network, cells_loss, folded, targets, unfold
 from xai.atlas_reading import SCALE_MM, WEIGHTS, as_input
 from xai.atlas_strangers import train_head_check
 from xai.atlas_synthesis import Head, draw_slices
@@ -37,23 +39,32 @@ PART = 1000  # slices drawn at a time
 VALIDATION_SEED, VALIDATION_SLICES = 1_000_000, 900
 
 
-def train(heads: list[Head], *, slices: int, passes: int, seed: int = 0, log=print, kept: Path | None = None) -> keras.Model:
+def train(
+    heads: list[Head], *, slices: int, passes: int, seed: int = 0, log=print, kept: Path | None = None, start_from: Path | None = None
+) -> keras.Model:
     """A trained network; `slices` are drawn once and seen `passes` times, each time with another window and other noise.
 
-    With `kept`, the folder of a checkpoint, a killed training goes on after its last whole pass.
+    With `kept`, the folder of a checkpoint, a killed training goes on after its last whole pass. With `start_from`, a weights file, it starts
+    from those weights, at a quarter of the rate.
     """
     pictures, answers = _drawn(heads, slices, seed)
     check = _drawn(heads, VALIDATION_SLICES, VALIDATION_SEED)
     keras.utils.set_random_seed(seed)
     network = build_network()
     steps = passes * (len(pictures) // BATCH)
-    rate = keras.optimizers.schedules.CosineDecay(RATE / 20, max(1, steps - WARMUP), warmup_target=RATE, warmup_steps=WARMUP)
+    top = RATE / 4 if start_from else RATE
+    rate = keras.optimizers.schedules.CosineDecay(top / 20, max(1, steps - WARMUP), warmup_target=top, warmup_steps=WARMUP)
+    if start_from:
+        with np.load(start_from) as stored:
+            unfold(network, dict(stored), pictures[:2000].astype(np.float32))
+        log(f"as it starts  {_errors(network, *check)}")
     losses = {"cells": cells_loss, "plane": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
     network.compile(
         keras.optimizers.AdamW(rate, weight_decay=0.01, clipnorm=5.0), loss=losses, loss_weights={"cells": 1.0, "plane": 0.2}, jit_compile=False
     )
     network.optimizer.build(network.trainable_variables)
-    begun = _resumed(network, kept, _told(heads, slices, passes, seed))
+    told = _told(heads, slices, passes, seed, start_from)
+    begun = _resumed(network, kept, told)
     start = time.monotonic()
     for number in range(begun, passes):
         generator = np.random.default_rng([seed, number])
@@ -67,14 +78,15 @@ def train(heads: list[Head], *, slices: int, passes: int, seed: int = 0, log=pri
         if kept is not None:
             with atomic(kept / f"{number + 1}.weights.h5") as temporary:
                 network.save_weights(temporary)
-            write_text(kept / "state.json", json.dumps(_told(heads, slices, passes, seed) | {"done": number + 1}))
+            write_text(kept / "state.json", json.dumps(told | {"done": number + 1}))
             (kept / f"{number}.weights.h5").unlink(missing_ok=True)
     return network
 
 
-def _told(heads: list[Head], slices: int, passes: int, seed: int) -> dict:
+def _told(heads: list[Head], slices: int, passes: int, seed: int, start_from: Path | None) -> dict:
     """What decides a training, besides the code."""
-    return {"heads": [head.name for head in heads], "slices": slices, "passes": passes, "seed": seed, "precision": keras.config.dtype_policy().name}
+    told = {"heads": [head.name for head in heads], "slices": slices, "passes": passes, "seed": seed, "precision": keras.config.dtype_policy().name}
+    return told | ({"start_from_sha256": hashlib.sha256(start_from.read_bytes()).hexdigest()} if start_from else {})
 
 
 def _resumed(network: keras.Model, kept: Path | None, told: dict) -> int:
@@ -91,20 +103,24 @@ def _resumed(network: keras.Model, kept: Path | None, told: dict) -> int:
 
 
 def _drawn(heads: list[Head], count: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Inputs and targets of random slices; in parts, since slices take four times the memory of what is kept of them."""
-    kept, answers = [], []
-    for first in tqdm(range(0, count, PART), desc="drawing", unit="thousand", mininterval=5, leave=False):
-        slices = draw_slices(heads, min(PART, count - first), [seed, first])
-        kept.append(as_input(slices.pictures).astype(np.float16))
-        answers.append(targets(slices))
+    """Inputs and targets of random slices; in parts, on all cores, since slices take four times the memory of what is kept of them."""
+    firsts = range(0, count, PART)
+    parts = Parallel(n_jobs=-1 if len(firsts) > 1 else 1, return_as="generator")(delayed(_part)(heads, min(PART, count - first), [seed, first]) for first in firsts)
+    kept, answers = zip(*tqdm(parts, total=len(firsts), desc="drawing", unit="part", mininterval=5, leave=False))
     return np.concatenate(kept), {name: np.concatenate([part[name] for part in answers]) for name in answers[0]}
 
 
+def _part(heads: list[Head], count: int, seed: list[int]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    slices = draw_slices(heads, count, seed)
+    return as_input(slices.pictures, slices.known).astype(np.float16), targets(slices)
+
+
 def _jittered(pictures: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Another gamma and window of the signal, and noise on both channels."""
+    """Another gamma and window of the signal, and noise on it and on its contrast; what is not known stays nothing."""
     gamma, gain = np.exp(generator.normal(0, 0.2, (len(pictures), 1, 1))), generator.uniform(0.7, 1.2, (len(pictures), 1, 1))
     pictures[..., 0] = np.clip(np.clip(pictures[..., 0], 0, 1) ** gamma * gain, 0, 1)
-    return (pictures + generator.normal(0, 0.03, pictures.shape)).astype(np.float32)
+    pictures[..., :2] += generator.normal(0, 0.03, (*pictures.shape[:3], 2)) * pictures[..., 2:]
+    return pictures
 
 
 def _errors(network: keras.Model, pictures: np.ndarray, answers: dict[str, np.ndarray]) -> str:
@@ -126,6 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--slices", type=int, default=60_000)
     parser.add_argument("--passes", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start-from", type=Path, help="weights file to go on from; by default a training starts with none")
     parser.add_argument("--head-check", action="store_true", help="keep the network that is there, and train its check for heads anew (minutes)")
     parser.add_argument("--precision", default="float32", choices=["float32", "mixed_bfloat16"], help="bfloat16 for CPUs with AVX512-BF16, and GPUs")
     options = parser.parse_args(arguments)
@@ -139,8 +156,9 @@ def main(arguments: list[str] | None = None) -> int:
         add_head_check(options.to, heads, options.seed)
         return 0
     kept = options.to.with_suffix(".training")
-    network = train(heads, slices=options.slices, passes=options.passes, seed=options.seed, kept=kept)
-    save(network, options.to, **_told(heads, options.slices, options.passes, options.seed))
+    how = {"slices": options.slices, "passes": options.passes, "seed": options.seed, "start_from": options.start_from}
+    told = _told(heads, **how)  # before `to`, which may be the same file, is written
+    save(train(heads, **how, kept=kept), options.to, **told)
     add_head_check(options.to, heads, options.seed)
     shutil.rmtree(kept)
     return 0
