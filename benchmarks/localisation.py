@@ -108,9 +108,10 @@ def levels(found: pd.DataFrame) -> pd.DataFrame:
     """Level of a slice against where the other two planes see the tumour, in mm along the plane's axis: one row a patient and plane.
 
     Needs no known truth, and no sella: all tumours count. The slice with the largest mask need not pass through the tumour's middle, so not all
-    of it is error. Beside it stands how far the other two are from each other.
+    of it is error. Beside it stands how far the other two are from each other, and whether the interval that is said to hold the level at the
+    tumour with 90 % (normal, from the candidates' spread) holds what they see.
     """
-    wide, parts = found.pivot(index=["patient", "label"], columns="plane", values=["x", "y", "z"]), []
+    wide, parts = found.pivot(index=["patient", "label"], columns="plane", values=["x", "y", "z", "middle", "sd"]), []
     for plane in PLANES:
         axis = "xyz"[AXIS[plane]]
         others = wide[axis].drop(columns=plane)
@@ -315,17 +316,29 @@ def main() -> None:
         parser.error("nothing to measure: give --root, --volumes or --head")
     if (options.volumes or options.head) and not options.packages:
         parser.error("--volumes and --head need --packages, whose templates they are registered to")
-    tables, records = {}, {}
     made = {"date": date.today().isoformat(), "commit": commit(), "device": device()}
+
+    def keep(name: str, table: pd.DataFrame, **record: object) -> None:
+        """Print a table, and write it at once: the next one may take half an hour."""
+        if name not in ("regions", "error_map", "levels"):
+            print(f"\n{name}\n{table.to_string(index=False)}", flush=True)
+        if options.to:
+            with atomic(options.to / f"{name}.csv") as temporary:
+                table.to_csv(temporary, index=False)
+            write_text(options.to / f"{name}.json", json.dumps(made | record, indent=1))
+
     if options.root:
-        errors, planes = anchor(options.root, options.slices), planes_read(options.root)
-        tables |= {"anchor": summary(errors), "planes": planes_summary(planes), "no_head": no_head_placed(options.pictures)}
-        tables["levels"] = levels(largest_placed(options.root))
-        tables["agreement"] = agreement(tables["levels"])
-        tables["all_slices"] = all_placed(options.root)
-        wrong = planes.loc[planes["plane"] != planes["read"], ["id", "read"]]
-        records |= {"anchor": {"slices": options.slices}, "planes": {"wrong": dict(wrong.to_numpy().tolist())}, "no_head": {}, "levels": {}, "agreement": {}, "all_slices": {}}
+        errors = anchor(options.root, options.slices)
         print(errors.groupby("method")["seconds"].median().round(3).rename("processor seconds a slice, median").to_string())
+        keep("anchor", summary(errors), slices=options.slices)
+        planes = planes_read(options.root)
+        wrong = planes.loc[planes["plane"] != planes["read"], ["id", "read"]]
+        keep("planes", planes_summary(planes), wrong=dict(wrong.to_numpy().tolist()))
+        apart = levels(largest_placed(options.root))
+        keep("levels", apart)
+        keep("agreement", agreement(apart))
+        keep("no_head", no_head_placed(options.pictures))
+        keep("all_slices", all_placed(options.root))
     if options.volumes or options.head:
         measured = [
             unseen(acquired(path, options.packages), f"patients, {'chosen on' if path.name in options.chosen_on else 'held out'}") for path in options.volumes
@@ -338,18 +351,11 @@ def main() -> None:
             "localisation": unseen_summary(known.errors, known.named), "regions": regions(known.named), "outside": outside_summary(known.outside),
             "error_map": error_map(known.points),
         }  # fmt: skip
-        tables |= found
-        records |= dict.fromkeys(found, {
-            "volumes": [path.name for path in options.volumes], "chosen_on": options.chosen_on,
-            "head": options.head and options.head.name, "head_slices": options.head_slices, "seed": options.seed,
-        })  # fmt: skip
-    for name in tables:
-        if name not in ("regions", "error_map", "levels"):
-            print(f"\n{name}\n{tables[name].to_string(index=False)}")
-    for name, table in tables.items() if options.to else ():
-        with atomic(options.to / f"{name}.csv") as temporary:
-            table.to_csv(temporary, index=False)
-        write_text(options.to / f"{name}.json", json.dumps(made | records[name], indent=1))
+        for name, table in found.items():
+            keep(
+                name, table, volumes=[path.name for path in options.volumes], chosen_on=options.chosen_on, head=options.head and options.head.name,
+                head_slices=options.head_slices, seed=options.seed,
+            )  # fmt: skip
 
 
 def acquired(path: Path, packages: Path) -> Iterator[KnownSlice]:

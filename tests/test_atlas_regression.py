@@ -128,12 +128,12 @@ def test_a_mass_pushes_what_surrounds_it_and_may_be_hidden(ramp, monkeypatch):
     from xai import atlas_synthesis
 
     mass = atlas_synthesis._Ellipse(np.array([0.5, 0.5]), np.array([0.1, 0.1]), 0.0)
-    line = np.column_stack([np.linspace(0.5, 1, 200), np.full(200, 0.5), np.ones(200)])
+    line = np.column_stack([np.linspace(0.5, 1, 201), np.full(201, 0.5), np.ones(201)])
     for push in atlas_synthesis.PUSH:
         moved = atlas_synthesis._pushed(line, mass, push)
         assert (np.diff(moved[:, 0]) > 0).all() and np.array_equal(moved[:, 1:], line[:, 1:])
         edge = np.argmin(np.abs(line[:, 0] - 0.6))
-        assert moved[edge, 0] - 0.5 == pytest.approx((1 - push) * (line[edge, 0] - 0.5), rel=0.02)
+        assert moved[edge, 0] - 0.5 == pytest.approx((1 - push) * 0.1)
         assert moved[-1, 0] == pytest.approx(1, abs=1e-3)
     slices = draw_slices([ramp], 60, seed=3)
     hidden = (slices.known == 0).any(axis=(1, 2))
@@ -269,8 +269,8 @@ def test_training_makes_the_readings_better(ramp, monkeypatch):
     monkeypatch.setattr(atlas_training, "WARMUP", 2)
     said = []
     atlas_training.train([ramp], slices=96, passes=5, log=said.append)
-    first, last = (float(re.search(r"axial ([\d.]+) mm", line)[1]) for line in (said[0], said[-1]))
-    assert len(said) == 5 and last < first
+    first, last = (sum(map(float, re.findall(r"([\d.]+) mm", line))) for line in (said[0], said[-1]))  # of the three planes
+    assert len(said) == 5 and last < first - 3
 
 
 def test_a_training_starts_from_saved_weights(ramp, monkeypatch, tmp_path):

@@ -29,8 +29,8 @@ __all__ = [
     "load_atlas", "load_templates", "localise", "name_regions",
 ]  # fmt: skip
 
-# Beyond these limits the network does not read an image as it reads heads. Of 2,537 real slices none has more than half of the first, and
-# 98.5 % are below the second; what it refuses of other pictures was in view when it was chosen, among a dozen ways (benchmarks/localisation.py).
+# Beyond these limits the network does not read an image as it reads heads. Of 2,537 real slices none has more than two thirds of the first, and
+# 98.5 % are below the second, a product that was chosen among a dozen ways with other pictures in view (benchmarks/localisation.py).
 NO_HEAD, STRANGENESS = 0.02, 1.85
 LEAST_HEAD_LOG_ODDS = -1.7  # 99.5 % of the real slices are above it, which alone set it
 MAXIMUM_CANDIDATES = 12

