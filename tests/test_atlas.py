@@ -408,7 +408,7 @@ def test_errors_at_points_are_those_that_were_made():
     assert errors["through_plane_mm"] == pytest.approx(6) and errors["in_plane_mm"] == pytest.approx(5)
     assert errors["side_right"] == 1 and errors["covered"] == 0 and errors["level_mm"] == pytest.approx(6)
     tilted = errors_at(place, "axial", pixels, positions(pixels, place)[0][0] + (pixels - pixels.mean(axis=0)) @ [[0, 0, 0.5], [0, 0, 0]])
-    assert tilted["level_mm"] == pytest.approx(0, abs=1e-9) and tilted["through_plane_mm"] > 1  # a tilt is no other level
+    assert tilted["level_mm"] == pytest.approx(0, abs=1e-9) and tilted["through_plane_mm"] > 0.5  # a tilt is no other level
     # Mean of the candidates is a quarter of the step away, standard deviation sqrt(3)/4 of it: 90 % reach 2.8 mm.
     for off, covered in ((3.7, 1), (3.9, 0), (-1.7, 1), (-1.9, 0)):
         towards = np.sign(positions(pixels, place)[0][1][0, 2] - positions(pixels, place)[0][0][0, 2])
@@ -513,7 +513,7 @@ def test_a_slice_in_which_the_network_reads_no_place_is_not_placed(monkeypatch):
     assert product < atlas.STRANGENESS / 1.2 and localise(item.image).plane == item.plane
     strange = {
         "^The network takes the image for no head with a probability of 0.03 [^;]*0.02[)], expected": {"planes": np.array([*(sure.planes[:3] * 0.97), 0.03])},
-        "^The network finds features unlike a head's [(]log odds -3.1, at least -2.9[)], expected": {"head_log_odds": -3.1},
+        "^The network finds features unlike a head's [(]log odds -3.1, at least -1.7[)], expected": {"head_log_odds": -3.1},
         "^The network reads it as no .* slice is read .*expected error of": {"expected_mm": sure.expected_mm * 1.05 * atlas.STRANGENESS / product},
         "^The network reads it as no .* off a plane": {"mni": sure.mni + np.random.default_rng(0).normal(0, 40, sure.mni.shape)},
         "^The network reads it as no .* undecided about brain": {"brain": np.where(sure.brain > 0.5, 0.55, 0.45)},
@@ -521,7 +521,7 @@ def test_a_slice_in_which_the_network_reads_no_place_is_not_placed(monkeypatch):
     }
     for words, change in strange.items():
         reading = replace(sure, **change)
-        monkeypatch.setattr(atlas, "read", lambda image, reading=reading: reading)
+        monkeypatch.setattr(atlas, "read", lambda image, known, reading=reading: reading)
         with pytest.raises(NotLocalisable, match=words):
             localise(item.image)
     assert reading.unsure_mm == np.inf

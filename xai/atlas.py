@@ -53,7 +53,7 @@ def localise(
     plane : {"axial", "coronal", "sagittal"}, optional
         Where not given, the one that the network reads in the slice; the best matching one for "retrieval".
     exclude : array (H, W), optional
-        Nonzero pixels, such as a tumour, are left out of the comparison.
+        Nonzero pixels, such as a tumour, are left out of the comparison and hidden from the network.
     method : {"both", "retrieval", "regression"}
         Comparison with the template ("retrieval"), what a network reads in the slice ("regression"), or both in one posterior. The
         single ones are there to be compared.
