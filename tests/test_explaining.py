@@ -124,7 +124,8 @@ def test_a_killed_run_goes_on(study, model, split, monkeypatch, batches):
     found = {path.name: np.load(path) for path in study.heatmaps("vgg16", "x").parent.glob("*.npy")}
     assert found.keys() == expected.keys() and len(found) == 6
     for name, maps in expected.items():
-        np.testing.assert_array_equal(found[name], maps)
+        # Which slices the faster form of a network is asked with depends on where it was killed: one step of float16.
+        np.testing.assert_allclose(np.asarray(found[name], np.float64), np.asarray(maps, np.float64), rtol=2**-9, atol=1e-5)
     assert not list(study.heatmaps("vgg16", "x").parent.glob(".*"))
 
 
