@@ -84,7 +84,7 @@ def as_input(pictures: np.ndarray, known: np.ndarray | None = None) -> np.ndarra
     top = np.maximum(np.percentile(pictures, 99, axis=(1, 2), keepdims=True), 1e-6)
     signal = np.clip(pictures / top, 0, 1).astype(np.float32)
     sigma = CONTRAST_MM * PIXELS / np.exp(PRIOR_MEAN[1])
-    contrast = np.stack([local_contrast(*pair) for pair in zip(signal, [sigma] * len(signal), known)])
+    contrast = np.stack([local_contrast(picture, sigma, part) for picture, part in zip(signal, known)])
     return np.stack([signal, np.clip(contrast, -4, 4) / 2, known], axis=-1)
 
 

