@@ -180,19 +180,19 @@ def all_placed(root: Path) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
-ANEW, ANEW_COUNT = 41, 1000  # seed and number of pictures that were drawn when all limits stood
+ANEW, ANEW_COUNT = 41, 1000  # seed and number of pictures that were drawn when the way to refuse them stood
 
 
 def no_head_placed(count: int) -> pd.DataFrame:
     """Of pictures without a head, by kind: how many, and how many of them are placed nevertheless.
 
-    Two of the three limits of `xai.atlas` were set with `count` of them in view, and 600 drawn with seed 101; the third, on the check for heads, by
-    real slices alone, with 1,200 of seeds 0 and 13 counted beside. A thousand are drawn anew.
+    What the limits of `xai.atlas` are on was chosen with `count` of them in view, and 600 drawn with seed 101, or 1,200 of seeds 0 and 13 counted
+    beside; their values are shares of real slices. A thousand are drawn anew.
     """
     kinds = no_heads(count)
     anew = list(no_heads(len(kinds["photographs, drawings, noise, shapes"]) + ANEW_COUNT, seed=ANEW).values())[-1]
     records = []
-    for kind, pictures in (kinds | {"more such parts and clouds, drawn when the limits stood": anew}).items():
+    for kind, pictures in (kinds | {"more such parts and clouds, drawn when the way to refuse them stood": anew}).items():
         places = [placed(picture.astype(np.float32), None, None, "both") for picture in tqdm(pictures, desc="no head", unit="picture")]
         records.append({"pictures without a head": kind, "pictures": len(places), "placed": sum(place is not None for place in places)})
     return pd.DataFrame(records)
