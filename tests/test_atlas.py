@@ -17,6 +17,8 @@ from scipy import ndimage
 
 from xai import atlas, atlas_matching as matching, atlas_reference
 from xai.atlas import Candidate, NotLocalisable, Place, anatomy_at, load_atlas, load_templates, localise, name_regions
+from xai.atlas_poses import matrices
+from xai.atlas_reference import VOXEL_MM
 from xai.atlas_regions import positions
 from xai.atlas_regression import Fit, fit
 from xai.atlas_validation import errors_at, naive_place, outside_at, point_errors, regions_at, validate
@@ -169,6 +171,19 @@ def test_template_is_in_mni_millimetres(template_brain):
     assert np.mean((ours > 0.5) == (nilearns > 0.05)) > 0.97
     inside = nilearns > 0.3
     assert np.corrcoef(load_templates().sample("signal", points)[inside], nilearns[inside])[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("field_mm", [150.0, 900.0], ids=["inside the grid", "beyond it"])
+def test_a_grid_reads_the_nearest_voxels(field_mm):
+    templates, centres = load_templates(), (np.arange(24) + 0.5) / 24
+    poses = np.array([[10.3, np.log(field_mm), 0.1, 0.2, -0.05, 0.52, 0.47, 0.03], [-20.7, np.log(field_mm), 0, 0, 0, 0.5, 0.5, 0]])
+    rows, columns = np.meshgrid(centres, centres, indexing="ij")
+    maps = matrices(poses, "coronal")
+    points = np.stack([rows, columns, np.ones_like(rows)], axis=-1).reshape(-1, 3) @ maps.transpose(0, 2, 1)
+    voxels = np.clip(np.rint((points - templates.lower_mm) / VOXEL_MM).astype(int), 0, np.array(templates.signal.shape) - 1)
+    contrast, weight = templates.on_grid(maps, centres)
+    assert np.array_equal(contrast, templates.contrast[tuple(np.moveaxis(voxels, -1, 0))])
+    assert np.array_equal(weight, templates.weight[tuple(np.moveaxis(voxels, -1, 0))])
 
 
 @given(scale=st.floats(0.2, 5), offset=st.floats(-1, 1))

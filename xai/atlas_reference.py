@@ -66,15 +66,33 @@ class Templates:
     lower_mm: np.ndarray
 
     @cached_property
-    def matched(self) -> np.ndarray:
-        """Contrast and weight side by side, (X * Y * Z, 2): one memory access for both."""
-        return np.ascontiguousarray(np.stack([self.contrast.ravel(), self.weight.ravel()], axis=1))
+    def _matched(self) -> np.ndarray:
+        """Contrast and weight as the two halves of one complex number, (X * Y * Z,): one memory access for both."""
+        return self.contrast.ravel() + 1j * self.weight.ravel()
 
-    def voxels(self, points: np.ndarray) -> np.ndarray:
-        """Flat index of the voxel nearest to each point (..., 3), MNI mm; points beyond the grid take its border."""
-        index = np.rint((points - self.lower_mm) / VOXEL_MM).astype(np.int32)
-        x, y, z = np.moveaxis(np.clip(index, 0, np.array(self.signal.shape, np.int32) - 1), -1, 0)
-        return (x * self.signal.shape[1] + y) * self.signal.shape[2] + z
+    def on_grid(self, maps: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Contrast and weight in the voxels nearest to the pixels of square images, as flat images (P, N * N) of float32; beyond the grid its border.
+
+        Parameters
+        ----------
+        maps : ndarray, shape (P, 3, 3)
+            From (row, column, 1) to MNI mm.
+        centres : ndarray, shape (N,)
+            Rows, and columns, of the pixels' centres.
+        """
+        maps, centres = np.array(maps, float), centres.astype(np.float32)
+        maps[:, :, 2] -= self.lower_mm
+        maps = (maps / VOXEL_MM + [0, 0, 0.5]).astype(np.float32)  # half a voxel more, because numbers are cut to integers
+        down = maps[:, :, 0, None] * centres + maps[:, :, 2, None]
+        right = maps[:, :, 1, None] * centres
+        index = np.zeros((len(maps), len(centres), len(centres)), np.intp)
+        for axis, size in enumerate(self.signal.shape):
+            place = down[:, axis, :, None] + right[:, axis, None, :]
+            np.clip(place, 0, size - 1, out=place)
+            index *= size
+            index += place.astype(np.int32)
+        found = self._matched.take(index.reshape(len(maps), -1))
+        return np.ascontiguousarray(found.real), np.ascontiguousarray(found.imag)
 
     def sample(self, name: str, points: np.ndarray) -> np.ndarray:
         """`signal`, `contrast`, `weight` or `brain` at MNI mm `points` (..., 3), linearly interpolated."""

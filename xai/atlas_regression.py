@@ -18,6 +18,7 @@ INFLATION = 3.0  # of standard deviations: real heads differ from the drawn ones
 OUTLIER = 3.0  # expected errors: beyond it a cell is trusted by less than half
 ROUNDS = 4
 STEPS = np.array([5.0, 0.05, 0.1, 0.1, 0.1, 0.03, 0.03, 0.05])
+NUDGE = 1e-6  # of a step, to find slopes
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,15 @@ def fit(reading: Reading, plane: str, known: np.ndarray | None = None) -> Fit | 
     for _ in range(ROUNDS):
         scale = np.sqrt(trust * INDEPENDENT_CELLS / count)[:, None] / sigma
 
-        def residuals(pose: np.ndarray) -> np.ndarray:
-            apart = (points @ matrices(pose[None], plane)[0].T - mni) * scale
-            return np.concatenate([apart.ravel(), (pose[1:] - PRIOR_MEAN[1:]) / PRIOR_SD[1:]])
+        def residuals(poses: np.ndarray) -> np.ndarray:
+            apart = (points @ matrices(poses, plane).transpose(0, 2, 1) - mni) * scale
+            return np.concatenate([apart.reshape(len(poses), -1), (poses[:, 1:] - PRIOR_MEAN[1:]) / PRIOR_SD[1:]], axis=1)
 
-        found = least_squares(residuals, pose, x_scale=STEPS, max_nfev=30)
+        def slopes(pose: np.ndarray) -> np.ndarray:
+            # Of all numbers of the pose at once: SciPy, left to it, asks for one after the other.
+            return (residuals(pose + np.diag(NUDGE * STEPS)) - residuals(pose[None])).T / (NUDGE * STEPS)
+
+        found = least_squares(lambda pose: residuals(pose[None])[0], pose, slopes, x_scale=STEPS, max_nfev=30)
         pose = found.x
         apart = np.linalg.norm(points @ matrices(pose[None], plane)[0].T - mni, axis=1)
         trust = 1 / (1 + (apart / (OUTLIER * sigma[:, 0])) ** 2)
