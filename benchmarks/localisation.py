@@ -84,7 +84,8 @@ def _from_sella(mask: np.ndarray, place: Place) -> dict:
 def largest_placed(root: Path) -> pd.DataFrame:
     """Where each patient's tumour lies by the slice of each plane in which its mask is largest.
 
-    One row a slice: patient, label, plane, x (its size), y, z in mm; `middle` and `sd` of the candidates' levels there, along the plane's axis.
+    One row a slice: patient, label, plane, x (its size), y, z in mm; `middle` and `sd` of the candidates' levels there, along the plane's axis;
+    the slice's `detail`.
     """
     index, rows = pd.read_csv(root / "index.csv", dtype=str), []
     index["area"] = [np.count_nonzero(cv2.imread(str(root / path), cv2.IMREAD_GRAYSCALE)) for path in index["mask"]]
@@ -100,7 +101,7 @@ def largest_placed(root: Path) -> pd.DataFrame:
             x, y, z = centres[0]
             levels = centres[:, AXIS[item.plane]]
             row = {"patient": item.patient, "label": item.label, "plane": item.plane, "x": abs(x), "y": y, "z": z}
-            rows.append(row | {"middle": weights @ levels, "sd": spread(levels, weights)})
+            rows.append(row | {"middle": weights @ levels, "sd": spread(levels, weights), "detail": place.detail})
     return pd.DataFrame(rows)
 
 

@@ -20,7 +20,7 @@ from xai import atlas_matching as matching
 from xai.atlas_poses import matrices
 from xai.atlas_reading import CELLS, Reading, read
 from xai.atlas_reference import Atlas, Label, Templates, load_atlas, load_templates
-from xai.atlas_regions import Anatomy, Candidate, Place, Region, anatomy_at, name_regions, spread
+from xai.atlas_regions import AXIS, Anatomy, Candidate, Place, Region, anatomy_at, name_regions, spread
 from xai.atlas_regression import Fit, fit
 from xai.paths import PLANES, StudyError
 
@@ -35,6 +35,9 @@ NO_HEAD, STRANGENESS = 0.02, 1.85
 LEAST_HEAD_LOG_ODDS = -1.7  # 99.5 % of the real slices are above it, which alone set it
 MAXIMUM_CANDIDATES = 12
 CANDIDATE_SPACING_MM = 2.0
+# The spread that a slice's level has is not that of its likely places: thick, blurred slices of patients are placed with larger errors than those
+# say, thin ones of healthy heads with smaller ones. Standard deviation (mm) = exp(w0) * spread^w1 * detail^w2; see benchmarks/interval_width.py.
+WIDTH = (1.52, 1.20, -0.93)
 
 
 class NotLocalisable(StudyError):
@@ -92,7 +95,7 @@ def localise(
             f"at least {matching.LOWEST_CORRELATION}, with dark air, structure in the brain and an ordinary size and place); "
             "leave it out or check its plane and orientation."
         )
-    return _as_place(best, side=len(image))
+    return _as_place(best, len(image), matching.detail(fine, reading.brain > 0.5) if method == "both" else None)
 
 
 def _refuse_strange(reading: Reading, found: Fit | None) -> None:
@@ -133,8 +136,9 @@ def _check(image: np.ndarray, plane: str | None, exclude: np.ndarray | None) -> 
         raise NotLocalisable("The mask to exclude covers the whole image, expected some head around it; give a smaller mask.")
 
 
-def _as_place(match: matching.Match, side: int) -> Place:
-    """The best pose of each few millimetres along the axis becomes a candidate."""
+def _as_place(match: matching.Match, side: int, detail: float | None) -> Place:
+    """The best pose of each few millimetres along the axis becomes a candidate; with `detail` they are moved apart, or together, along it to
+    the spread that the slice's level was found to have in such slices (`WIDTH`), and the best one stays where it is."""
     _, first = np.unique(np.rint(match.poses[:, 0] / CANDIDATE_SPACING_MM), return_index=True)
     kept = np.sort(first)[:MAXIMUM_CANDIDATES]
     weights = np.exp((match.scores[kept] - match.scores[0]) / matching.TEMPERATURE)
@@ -143,5 +147,10 @@ def _as_place(match: matching.Match, side: int) -> Place:
     # Centre of pixel (0, 0) is half a pixel inside the image.
     fraction = np.array([[1 / side, 0, 0.5 / side], [0, 1 / side, 0.5 / side], [0, 0, 1]])
     maps = matrices(match.poses[kept], match.plane) @ fraction
+    own = spread(through, weights)
+    if detail and own:
+        stretch = np.exp(WIDTH[0]) * own ** (WIDTH[1] - 1) * detail ** WIDTH[2]
+        apart = (stretch - 1) * (through - through[0])
+        through, maps[:, AXIS[match.plane], 2] = through + apart, maps[:, AXIS[match.plane], 2] + apart
     candidates = tuple(Candidate(float(weight), matrix) for weight, matrix in zip(weights, maps))
-    return Place(match.plane, float(through[0]), candidates, match.ncc, spread(through, weights))
+    return Place(match.plane, float(through[0]), candidates, match.ncc, spread(through, weights), detail)

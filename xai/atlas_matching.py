@@ -111,6 +111,15 @@ def prepare(image: np.ndarray, known: np.ndarray, level: float, pixels: int) -> 
     return Prepared(local_contrast(signal, sigma, known), signal, known)
 
 
+def detail(prepared: Prepared, brain: np.ndarray) -> float | None:
+    """Mean gradient of the signal where brain is known, brains a pixel: how much a slice shows. Thick slices and blurred ones show less. None without brain.
+
+    `brain` (C, C) of bool is on any grid.
+    """
+    seen = cv2.resize(brain.astype(np.uint8), prepared.known.shape, interpolation=cv2.INTER_NEAREST) * prepared.known > 0
+    return float(np.hypot(*np.gradient(prepared.signal))[seen].mean()) if seen.any() else None
+
+
 @lru_cache(maxsize=6)
 def _bank(plane: str, stripped: bool) -> tuple[np.ndarray, np.ndarray]:
     """Conjugate spectra of w, w t, w t^2 of all template slices (T, 3, ., .), and their poses (T, 8)."""

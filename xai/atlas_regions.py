@@ -44,6 +44,8 @@ class Place:
         Normalised cross-correlation of the best candidate with the template, -1 to 1.
     through_plane_sd_mm : float
         Standard deviation of the through-plane coordinate over the candidates.
+    detail : float, optional
+        How much the slice shows, which has a say in that: mean gradient of the signal in the brain (`xai.atlas_matching.detail`).
     """
 
     plane: str
@@ -51,6 +53,7 @@ class Place:
     candidates: tuple[Candidate, ...]
     score: float
     through_plane_sd_mm: float
+    detail: float | None = None
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,9 @@ def errors_at(place: Place | None, plane: str, pixels: np.ndarray, truth: np.nda
     if place is None:
         return dict.fromkeys(("level_mm", "through_plane_mm", "in_plane_mm", "side_right", "covered"), np.nan)
     axis = AXIS[plane]
-    found, weights, truth = _comparable(place, pixels, truth)
-    error, levels, level = np.abs(found[0] - truth), found[..., axis].mean(axis=1), truth[:, axis].mean()
+    levels, weights, level = levels_at(place, pixels, truth)
+    found, _, truth = _comparable(place, pixels, truth)
+    error = np.abs(found[0] - truth)
     middle = weights @ levels
     reach = 1.645 * np.sqrt(weights @ (levels - middle) ** 2)
     sided = np.abs(truth[:, 0]) >= MIDLINE_MM
@@ -91,6 +92,14 @@ def errors_at(place: Place | None, plane: str, pixels: np.ndarray, truth: np.nda
         "level_mm": abs(levels[0] - level), "through_plane_mm": error[:, axis].mean(), "in_plane_mm": np.linalg.norm(np.delete(error, axis, axis=1), axis=1).mean(),
         "side_right": same.mean() if axis and sided.any() else np.nan, "covered": float(abs(level - middle) <= reach),
     }  # fmt: skip
+
+
+def levels_at(place: Place, pixels: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Mean level of points along the plane's axis (mm) at each candidate (C,), the candidates' weights (C,), and the true one; arguments as of
+    `errors_at`."""
+    found, weights, truth = _comparable(place, pixels, truth)
+    axis = AXIS[place.plane]
+    return found[..., axis].mean(axis=1), weights, float(truth[:, axis].mean())
 
 
 def regions_at(place: Place | None, plane: str, pixels: np.ndarray, truth: np.ndarray) -> pd.DataFrame:
