@@ -17,9 +17,9 @@ from scipy import ndimage
 
 from xai import atlas, atlas_matching as matching, atlas_reference
 from xai.atlas import Candidate, NotLocalisable, Place, anatomy_at, load_atlas, load_templates, localise, name_regions
-from xai.atlas_poses import matrices
+from xai.atlas_poses import RANGE_MM, matrices
 from xai.atlas_reference import VOXEL_MM
-from xai.atlas_regions import positions
+from xai.atlas_regions import AXIS, positions, spread
 from xai.atlas_regression import Fit, fit
 from xai.atlas_validation import errors_at, naive_place, outside_at, point_errors, regions_at, validate
 from xai.data.phantom import make_phantom
@@ -219,6 +219,34 @@ def test_a_slice_of_the_matched_head_is_found_within_three_millimetres(plane):
         brain = load_templates().sample("brain", points) > 0.5
         for method, most in (("both", 3.0), ("retrieval", 2.0)):
             assert max(position_errors(localise(image, plane=plane, method=method), points, brain)) <= most, (through, method)
+
+
+@pytest.mark.parametrize("plane, through", [("axial", 12), ("coronal", -18), ("sagittal", 30)])
+def test_the_stated_spread_follows_what_a_slice_shows(plane, through, monkeypatch):
+    sharp = load_templates().sample("signal", grid(plane, through))
+    blurred = ndimage.gaussian_filter(sharp, 2.0)
+    stated = [localise(image, plane=plane) for image in (sharp, blurred)]
+    monkeypatch.setattr(atlas, "WIDTH", (0.0, 1.0, 0.0))
+    own = [localise(image, plane=plane) for image in (sharp, blurred)]
+    monkeypatch.undo()
+    assert stated[1].detail < 0.8 * stated[0].detail
+    for found, alone in zip(stated, own):
+        assert np.allclose(found.candidates[0].pixel_to_mni, alone.candidates[0].pixel_to_mni)
+        assert [candidate.weight for candidate in found.candidates] == [candidate.weight for candidate in alone.candidates]
+        expected = np.exp(atlas.WIDTH[0]) * alone.through_plane_sd_mm ** atlas.WIDTH[1] * found.detail ** atlas.WIDTH[2]
+        assert found.through_plane_sd_mm == pytest.approx(expected, rel=0.02)
+        levels = positions(np.array([[48, 48]]), found)[0][:, 0, AXIS[plane]]
+        assert spread(levels, np.array([candidate.weight for candidate in found.candidates])) == pytest.approx(expected, rel=0.25)  # tilts differ
+
+
+def test_likely_places_are_not_moved_beyond_the_brain(monkeypatch):
+    image = load_templates().sample("signal", grid("axial", 60))
+    monkeypatch.setattr(atlas, "WIDTH", (4.0, 1.0, 0.0))
+    place = localise(image, plane="axial")
+    assert len(place.candidates) > 2
+    low, high = RANGE_MM["axial"]
+    centre = np.linalg.inv(np.vstack([place.candidates[0].pixel_to_mni[:2], [0, 0, 1]])) @ [0, -18, 1]  # the pixel at the brain's middle
+    assert all(low - 3 <= (candidate.pixel_to_mni @ centre)[2] <= high + 8 for candidate in place.candidates)
 
 
 @pytest.mark.parametrize("change", [

@@ -70,6 +70,24 @@ def localisation():
     return localisation
 
 
+def test_the_width_of_intervals_is_found_where_errors_follow_it(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import interval_width
+
+    generator = np.random.default_rng(5)
+    parts = []
+    for kind, size in (("head", 1.0), (interval_width.REAL, 3.0)):
+        own, detail = generator.uniform(1, 6, 4000), generator.uniform(0.1, 0.2, 4000) / size
+        error = generator.normal(size=4000) * 0.1 * own**1.5 / detail
+        parts.append(pd.DataFrame({"heads": kind, "kind": kind, "chosen": np.arange(4000) % 2 == 0, "plane": "axial", "best": error, "middle": error, "sd": own, "detail": detail}))
+    rows = pd.concat(parts, ignore_index=True)
+    table = interval_width.held(rows, interval_width.fitted(rows)).set_index(["heads", "role"])
+    for role in ("chosen on", "held out"):
+        assert table.loc[("head", role), "90 % interval holds the level"] == pytest.approx(interval_width.TARGET, abs=0.03)
+        assert table.loc[(interval_width.REAL, role), "90 % interval holds the level"] == pytest.approx(interval_width.TARGET_REAL, abs=0.03)
+        assert table.loc[("head", role), "slices"] == 2000
+
+
 def test_slices_of_known_place_are_placed_by_every_method(localisation):
     """The template's own head, warped: near for the methods, far for the naive way."""
     head = load_head()

@@ -150,6 +150,18 @@ def test_levels_stand_by_plane_and_class_over_the_band_of_the_other_planes():
     assert low == -high and high > 7
 
 
+def test_shares_held_stand_by_heads_and_plane_in_their_own_row():
+    columns = ["heads", "role", "plane", "own 90 % interval holds the level", "90 % interval holds the level"]
+    rows = [("real slices", "held out", "axial", 0.5, 0.8), ("ch2", "held out", "coronal", 1.0, 0.9), ("ch2", "held out", "axial", 0.99, 0.95)]
+    figure = plots.plot_interval_width(pd.DataFrame(rows, columns=columns))
+    axial, coronal, sagittal = figure.axes
+    assert [text.get_text() for text in axial.get_yticklabels()] == ["real slices, held out", "ch2, held out"]
+    own, stated = axial.lines
+    assert own.get_xydata().tolist() == [[0.5, 0], [0.99, 1]] and stated.get_xydata().tolist() == [[0.8, 0], [0.95, 1]]
+    assert coronal.lines[1].get_xydata().tolist() == [[0.9, 1]] and not len(sagittal.lines[0].get_xdata())
+    assert axial.patches[0].get_x() == 0.85 and axial.get_xlim()[0] < 0.5 and axial.yaxis_inverted()
+
+
 def test_confusions_colour_by_share_and_print_counts():
     matrix = np.array([[8, 2, 0], [0, 5, 5], [0, 0, 0]])
     figure = plots.plot_confusions({"vgg16": matrix, "vgg19": matrix.T})

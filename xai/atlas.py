@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from xai import atlas_matching as matching
-from xai.atlas_poses import matrices
+from xai.atlas_poses import RANGE_MM, matrices
 from xai.atlas_reading import CELLS, Reading, read
 from xai.atlas_reference import Atlas, Label, Templates, load_atlas, load_templates
 from xai.atlas_regions import AXIS, Anatomy, Candidate, Place, Region, anatomy_at, name_regions, spread
@@ -37,7 +37,7 @@ MAXIMUM_CANDIDATES = 12
 CANDIDATE_SPACING_MM = 2.0
 # The spread that a slice's level has is not that of its likely places: thick, blurred slices of patients are placed with larger errors than those
 # say, thin ones of healthy heads with smaller ones. Standard deviation (mm) = exp(w0) * spread^w1 * detail^w2; see benchmarks/interval_width.py.
-WIDTH = (1.52, 1.20, -0.93)
+WIDTH = (-3.11, 1.54, -1.27)
 
 
 class NotLocalisable(StudyError):
@@ -150,7 +150,9 @@ def _as_place(match: matching.Match, side: int, detail: float | None) -> Place:
     own = spread(through, weights)
     if detail and own:
         stretch = np.exp(WIDTH[0]) * own ** (WIDTH[1] - 1) * detail ** WIDTH[2]
-        apart = (stretch - 1) * (through - through[0])
+        # Not beyond the brain, but for the best one, which may be.
+        low, high = (reach(bound, through[0]) for reach, bound in zip((min, max), RANGE_MM[match.plane]))
+        apart = np.clip(through[0] + stretch * (through - through[0]), low, high) - through
         through, maps[:, AXIS[match.plane], 2] = through + apart, maps[:, AXIS[match.plane], 2] + apart
     candidates = tuple(Candidate(float(weight), matrix) for weight, matrix in zip(weights, maps))
     return Place(match.plane, float(through[0]), candidates, match.ncc, spread(through, weights), detail)

@@ -141,6 +141,35 @@ def plot_levels(levels: pd.DataFrame) -> Figure:
 
 
 @styled
+def plot_interval_width(held: pd.DataFrame) -> Figure:
+    """How often the 90 % interval holds a slice's level, by heads and plane: by the likely places' own spread (open), and by the one stated (filled).
+
+    Parameters
+    ----------
+    held : DataFrame
+        Columns ``heads``, ``role``, ``plane``, ``own 90 % interval holds the level`` and ``90 % interval holds the level``, as
+        ``results/localisation/interval_width.csv`` has them. The band is .85 to .95.
+    """
+    names = held["heads"] + ", " + held["role"]
+    rows = list(dict.fromkeys(names))
+    figure = StudyFigure(figsize=(WIDTH, 1.1 + 0.27 * len(rows)))
+    panels = figure.subplots(1, 3, sharey=True)
+    for axes, plane in zip(panels, PLANES):
+        axes.axvspan(0.85, 0.95, color=LIGHT, linewidth=0, zorder=0)
+        part = held[held["plane"] == plane]
+        at = [rows.index(name) for name in names[part.index]]
+        own, stated = part["own 90 % interval holds the level"], part["90 % interval holds the level"]
+        axes.hlines(at, own, stated, color=SKY, lw=1.2)
+        axes.plot(own, at, "o", ms=5, color=BLUE, mfc="white", label="own spread")
+        axes.plot(stated, at, "o", ms=5, color=BLUE, label="stated")
+        axes.set(title=plane, xlim=(min(0.6, held[own.name].min() - 0.03), 1.03), ylim=(len(rows) - 0.5, -0.5))
+    panels[0].set_yticks(range(len(rows)), rows, fontsize=8)
+    panels[2].legend(loc="lower left", fontsize=8)
+    figure.supxlabel("share of slices whose level the interval holds", fontsize=9)
+    return figure
+
+
+@styled
 def plot_localisation(errors: pd.DataFrame) -> Figure:
     """Distance of the found from the true place by plane: each case a dot, the median a thick bar, the 90th percentile a thin one."""
     planes = [plane for plane in PLANES if plane in set(errors["plane"])]
