@@ -88,7 +88,8 @@ def held(rows: pd.DataFrame, width: np.ndarray) -> pd.DataFrame:
     """How often intervals hold the level, with the candidates' own spread and with `width`, by heads, plane, and whether they chose it."""
     wanted, middle = widened(rows, width)
     rows = rows.assign(
-        wanted=wanted, before=rows["middle"].abs() <= NORMAL * rows["sd"], after=middle.abs() <= NORMAL * wanted, role=np.where(rows["chosen"], "chosen on", "held out")
+        wanted=wanted, before=rows["middle"].abs() <= NORMAL * rows["sd"], after=middle.abs() <= NORMAL * wanted,
+        role=np.where(rows["chosen"], "chosen on", "held out"),
     )  # fmt: skip
     table = rows.groupby(["heads", "role", "plane"], sort=False).agg(
         slices=("sd", "size"), error=("best", lambda best: best.abs().median()), own=("sd", "median"), width=("wanted", "median"),

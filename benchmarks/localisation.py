@@ -37,7 +37,7 @@ from xai.atlas import NotLocalisable, Place, localise
 from xai.atlas_heads import REFERENCE, REFERENCE_MASK, acquired_slices, aligned, as_head, find, registered
 from xai.atlas_reading import read
 from xai.atlas_regions import AXIS, positions, spread
-from xai.atlas_synthesis import SELLA_MM, KnownSlice, warped_slices
+from xai.atlas_synthesis import SELLA_MM, KnownSlice, known_slices
 from xai.atlas_validation import errors_at, naive_place, outside_at, point_errors, regions_at
 from xai.paths import LABELS, PLANES, atomic, write_text
 from xai.reference import commit, device
@@ -369,7 +369,7 @@ def acquired(path: Path, packages: Path) -> Iterator[KnownSlice]:
 def drawn(path: Path, packages: Path, slices: int, seed: int, *, straight: bool = True) -> Iterator[KnownSlice]:
     """Slices of a registered head: brought to the shape of MNI152 and warped at random, or in its own shape."""
     registration = registered(path, find(packages, REFERENCE), find(packages, REFERENCE_MASK))
-    return warped_slices(as_head(nibabel.load(path), path.name, registration, straight=straight, beyond="constant"), slices, seed)
+    return known_slices(as_head(nibabel.load(path), path.name, registration, straight=straight, beyond="constant"), slices, seed)
 
 
 if __name__ == "__main__":

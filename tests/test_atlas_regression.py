@@ -18,7 +18,7 @@ from xai.atlas_network import build_network, cells_loss, targets, unfold
 from xai.atlas_poses import PRIOR_MEAN, matrices
 from xai.atlas_reading import CELLS, PIXELS, SCALE_MM, Reading, as_input, as_reading, forward, read
 from xai.atlas_regression import fit
-from xai.atlas_synthesis import SELLA_MM, SELLA_RADIUS_MM, Head, draw_slices, warped_slices
+from xai.atlas_synthesis import SELLA_MM, SELLA_RADIUS_MM, Head, draw_slices, known_slices
 from xai.data.phantom_canvas import LOWER_MM
 from xai.data.phantom_head import load_head
 from xai.paths import PLANES
@@ -163,10 +163,10 @@ def test_slices_depend_on_the_seed_alone(ramp):
 
 
 @pytest.mark.parametrize("shape", ["ramp", "bent"])
-def test_warped_slices_show_what_their_coordinates_say(shape, request):
+def test_known_slices_show_what_their_coordinates_say(shape, request):
     """The signal is the true y, where no tumour has reached."""
     head = request.getfixturevalue(shape)
-    made = list(warped_slices(head, 6, seed=2, side=96))
+    made = list(known_slices(head, 6, seed=2, side=96))
     assert [item.plane for item in made] == [*PLANES, *PLANES]
     far = []
     for item in made:
@@ -177,7 +177,7 @@ def test_warped_slices_show_what_their_coordinates_say(shape, request):
         assert (np.abs(item.picture[tuple(clear.T)] - 200 - SELLA_MM[1]) < SELLA_RADIUS_MM + 1).all()
     assert any(len(item.sella) for item in made)
     assert len(np.concatenate(far)) > 200 and np.concatenate(far).max() < 1.0
-    again = next(iter(warped_slices(head, 1, seed=2, side=96)))
+    again = next(iter(known_slices(head, 1, seed=2, side=96)))
     np.testing.assert_array_equal(again.picture, made[0].picture)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from xai.atlas_synthesis import Head, warped_slices
+from xai.atlas_synthesis import Head, known_slices
 from xai.data.phantom_canvas import LOWER_MM
 from xai.data.phantom_head import load_head
 
@@ -79,7 +79,8 @@ def test_the_width_of_intervals_is_found_where_errors_follow_it(monkeypatch):
     for kind, size in (("head", 1.0), (interval_width.REAL, 3.0)):
         own, detail = generator.uniform(1, 6, 4000), generator.uniform(0.1, 0.2, 4000) / size
         error = generator.normal(size=4000) * 0.1 * own**1.5 / detail
-        parts.append(pd.DataFrame({"heads": kind, "kind": kind, "chosen": np.arange(4000) % 2 == 0, "plane": "axial", "best": error, "middle": error, "sd": own, "detail": detail}))
+        told = {"heads": kind, "kind": kind, "chosen": np.arange(4000) % 2 == 0, "plane": "axial"}
+        parts.append(pd.DataFrame(told | {"best": error, "middle": error, "sd": own, "detail": detail}))
     rows = pd.concat(parts, ignore_index=True)
     table = interval_width.held(rows, interval_width.fitted(rows)).set_index(["heads", "role"])
     for role in ("chosen on", "held out"):
@@ -94,7 +95,7 @@ def test_slices_of_known_place_are_placed_by_every_method(localisation):
     signal = ndimage.gaussian_filter(head.signal, 1.0)[::2, ::2, ::2]
     brain = (head.brain > 0).astype(np.float32)
     known = Head("phantom", signal / np.median(signal[brain > 0]), brain, LOWER_MM, 2.0)
-    found = localisation.unseen(warped_slices(known, 9, seed=4), "patients, held out")
+    found = localisation.unseen(known_slices(known, 9, seed=4), "patients, held out")
     assert len(found.errors) == 9 * 4 and set(found.points["plane"]) == {"axial", "coronal", "sagittal"}
     table = localisation.unseen_summary(found.errors, found.named)
     assert set(table["heads"]) == {"patients, held out", "patients, all"} and (table["slices"] == 3).all()

@@ -35,7 +35,8 @@ DRAWS = 150
 # of three glioma patients, with SRI24 in view, and knowing that Colin27's had been too wide; see benchmarks/localisation.py.
 TEMPERATURE = 27.0
 # Number of pixels that count in a slice, as if their noise were independent: the likelihood of Gaussian noise of unknown size, -n/2 log(1 - NCC^2),
-# says more the better the match; the coarse search, which only ranks, keeps n NCC. Chosen among 400 (of the plain NCC), 600 and 1000 on the same four heads and half of the anchor's patients.
+# says more the better the match; the coarse search, which only ranks, keeps n NCC. Chosen among 400 (of the plain NCC), 600 and 1000 on the same
+# four heads and half of the anchor's patients.
 SHARPNESS = 600.0
 # A slice near the vertex has fewer of them, and its likeness to others says less: of the cells of a reading that show brain so many have the
 # whole weight. Chosen among eight ways on SRI24, three patients and half of the anchor's patients, after maps of all errors had been seen.

@@ -1,7 +1,8 @@
 """What a small network reads in a slice: for every part of it the place in MNI152, how sure that is, and whether it is brain.
 
 The network (`xai.atlas_network`) is trained by ``python -m xai.atlas_training`` and stored as folded convolutions in ``atlas_network.npz``;
-here it is only applied, in NumPy, so that placing a slice needs no TensorFlow. On its deepest features stands a check whether there is a head. Where its weights come from says ``atlas_network.json``.
+here it is only applied, in NumPy, so that placing a slice needs no TensorFlow. On its deepest features stands a check whether there is a head.
+Where its weights come from says ``atlas_network.json``.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class KnownSlice(NamedTuple):
     sella: np.ndarray
 
 
-def warped_slices(head: Head, count: int, seed: int, *, side: int = 192) -> Iterator[KnownSlice]:
+def known_slices(head: Head, count: int, seed: int, *, side: int = 192) -> Iterator[KnownSlice]:
     """Slices of one head for validation, planes in turn: resized anew for each, tilted by up to ten degrees, with a tumour, otherwise as it is.
 
     A head of the shape of MNI152 is warped anew for each slice; one in its own shape keeps it. No contrast, window, noise or field of view is

@@ -94,7 +94,7 @@ def atlas_viewer(study: Study, profile: Profile, source: tuple[str, str]) -> Int
         kind="atlas", picture=plots.plot_places(cases), data=as_page_data(cases), alt=f"Three planes of the template for each slice. {words}.",
         caption="Where a test slice lies in MNI152: the best place as a line, the other candidates as thin lines, and their mean with a standard deviation to either side as a band; the "
         "mask's centre as a dot and, in the slice's own plane, its outline. Axial and coronal views are seen as radiologists do, the "
-        "patient's right on the left. The band is the spread of the candidates, not the error: see the figure on heads of known truth.",
+        "patient's right on the left. The band is the stated spread, not this slice's error: see the figure of how often it holds.",
     )  # fmt: skip
 
 
