@@ -169,7 +169,7 @@ def coarse_search(prepared: Prepared, plane: str, *, stripped: bool) -> tuple[np
         some = slice(first, first + AT_ONCE)
 
         def sums(of_image: int, of_template: int) -> np.ndarray:
-            return fft.irfft2(own[of_image] * spectra[some, of_template], s=(PADDED_PIXELS, PADDED_PIXELS))
+            return fft.irfft2(own[of_image] * spectra[some, of_template], s=(PADDED_PIXELS, PADDED_PIXELS), overwrite_x=True)
 
         found = SHARPNESS * _ncc(sums(0, 0), sums(1, 0), sums(2, 0), sums(0, 1), sums(0, 2), sums(1, 1))
         found = (found + (prior[:, None] + prior)).reshape(-1, PADDED_PIXELS**2)
@@ -183,9 +183,9 @@ def _ncc(weight, image, image_squared, template, template_squared, product) -> n
     """Weighted normalised cross-correlation from sums of w, w i, w i^2, w t, w t^2, w i t."""
     share = 1 / np.maximum(weight, 1e-3)
     image_mean, template_mean = image * share, template * share
-    image_variance = image_squared * share - image_mean**2
-    template_variance = template_squared * share - template_mean**2
-    return (product * share - image_mean * template_mean) / np.sqrt(np.maximum(image_variance, 1e-4) * np.maximum(template_variance, 1e-4))
+    deviations = np.maximum(image_squared * share - image_mean**2, 1e-4)
+    deviations *= np.maximum(template_squared * share - template_mean**2, 1e-4)
+    return (product * share - image_mean * template_mean) / np.sqrt(deviations, out=deviations)
 
 
 class Slice:

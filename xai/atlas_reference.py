@@ -85,13 +85,15 @@ class Templates:
         maps = (maps / VOXEL_MM + [0, 0, 0.5]).astype(np.float32)  # half a voxel more, because numbers are cut to integers
         down = maps[:, :, 0, None] * centres + maps[:, :, 2, None]
         right = maps[:, :, 1, None] * centres
-        index = np.zeros((len(maps), len(centres), len(centres)), np.intp)
+        # Counted in float32, which is exact up to 2^24 voxels and needs one conversion instead of three.
+        index = np.zeros((len(maps), len(centres), len(centres)), np.float32)
         for axis, size in enumerate(self.signal.shape):
             place = down[:, axis, :, None] + right[:, axis, None, :]
             np.clip(place, 0, size - 1, out=place)
+            np.floor(place, out=place)
             index *= size
-            index += place.astype(np.int32)
-        found = self._matched.take(index.reshape(len(maps), -1))
+            index += place
+        found = self._matched.take(index.reshape(len(maps), -1).astype(np.intp))
         return np.ascontiguousarray(found.real), np.ascontiguousarray(found.imag)
 
     def sample(self, name: str, points: np.ndarray) -> np.ndarray:
