@@ -32,7 +32,7 @@ READ_SEEDS = 4  # of all seeds
 READING_WEIGHT = 3.0  # chosen, with `atlas_regression.INFLATION`, on half of the patients of the anchor; see benchmarks/localisation.py
 DRAWS = 150
 # Scores overstate the evidence, because heads differ from the template. Chosen so that 90 % intervals hold the level of nine in ten slices
-# of three glioma patients, with SRI24 in view, and knowing that Colin27's had been too wide; see benchmarks/localisation.py.
+# of three glioma patients, with SRI24 in view, and knowing that Colin27's had been too wide; `xai.atlas.WIDTH` mends what that leaves.
 TEMPERATURE = 27.0
 # Number of pixels that count in a slice, as if their noise were independent: the likelihood of Gaussian noise of unknown size, -n/2 log(1 - NCC^2),
 # says more the better the match; the coarse search, which only ranks, keeps n NCC. Chosen among 400 (of the plain NCC), 600 and 1000 on the same
