@@ -130,7 +130,8 @@ def main() -> None:
         for name, kept in {"interval_width": table, "interval_width_slices": rows.drop(columns="kind").round(3)}.items():
             with atomic(options.to / f"{name}.csv") as temporary:
                 kept.to_csv(temporary, index=False)
-        made = {"date": date.today().isoformat(), "commit": commit(), "device": device(), "width": width.tolist(), "seed": options.seed}
+        names = {name: [path.name for path in getattr(options, name)] for name in ("volumes", "heads", "unseen")} | {"chosen_on": options.chosen_on}
+        made = {"date": date.today().isoformat(), "commit": commit(), "device": device(), "width": width.tolist(), "seed": options.seed, **names}
         write_text(options.to / "interval_width.json", json.dumps(made, indent=1))
 
 
