@@ -12,6 +12,7 @@
 import os
 from pathlib import Path
 
+from xai import gpu
 from xai.ablation import runs_of
 from xai.paths import Study
 from xai.profiles import study_profile
@@ -35,9 +36,11 @@ def knobs(*sections):
     return {section: settings[section] for section in ("seed", *sections)}
 
 
-# Trainings side by side get an equal share of the cores; more threads than cores slow all of them down.
-SHARE = max(1, workflow.cores // len(ARCHITECTURES)) if workflow.cores else 1
+# Trainings side by side get an equal share of the cores; more threads than cores slow all of them down. `make book GPU=n` has n of them at a time.
+AT_A_TIME = int(os.environ.get(gpu.AT_A_TIME) or 0) or len(ARCHITECTURES)
+SHARE = max(1, workflow.cores // AT_A_TIME) if workflow.cores else 1
 PAPERMILL = "python -m xai.chapter {input.notebook} {output.notebook} -p study {study.root} "
+WITH_NETWORKS = "OMP_NUM_THREADS={threads} && export OMP_NUM_THREADS && " + PAPERMILL + "--gpu "
 LOGS = str(study.root / "logs")
 REFERENCES = [str(path) for path in sorted(Path("results").rglob("*.csv"))]
 # The training chapter draws what the augmentation does, with plots.py; a change of a colour must not reach it, so plots are left out.
@@ -105,7 +108,7 @@ rule training:
     params: knobs=knobs("training")
     threads: SHARE
     resources: mem_mb=4000, runtime=1440, gpu=1
-    shell: "OMP_NUM_THREADS={threads} && export OMP_NUM_THREADS && " + PAPERMILL + "-p architecture {wildcards.architecture} 2> {log}"
+    shell: WITH_NETWORKS + "-p architecture {wildcards.architecture} 2> {log}"
 
 
 rule leakage:
@@ -122,7 +125,7 @@ rule leakage:
     params: knobs=knobs("training")
     threads: SHARE
     resources: mem_mb=4000, runtime=1440, gpu=1
-    shell: "OMP_NUM_THREADS={threads} && export OMP_NUM_THREADS && " + PAPERMILL + "2> {log}"
+    shell: WITH_NETWORKS + "2> {log}"
 
 
 rule learning_curve:
@@ -140,7 +143,7 @@ rule learning_curve:
     params: knobs=knobs("training")
     threads: SHARE
     resources: mem_mb=4000, runtime=1440, gpu=1
-    shell: "OMP_NUM_THREADS={threads} && export OMP_NUM_THREADS && " + PAPERMILL + "2> {log}"
+    shell: WITH_NETWORKS + "2> {log}"
 
 
 rule ablation:
@@ -157,7 +160,7 @@ rule ablation:
     threads: SHARE
     resources: mem_mb=4000, runtime=1440, gpu=1
     shell:
-        "OMP_NUM_THREADS={threads} && export OMP_NUM_THREADS && " + PAPERMILL +
+        WITH_NETWORKS +
         "-p architecture {wildcards.architecture} -p variant {wildcards.variant} -p seed {wildcards.seed} 2> {log}"
 
 
@@ -178,7 +181,7 @@ rule second_head:
     params: knobs=knobs("training", "saliency", "masks", "evaluation")
     threads: SHARE
     resources: mem_mb=4000, runtime=240, gpu=1
-    shell: "OMP_NUM_THREADS={threads} && export OMP_NUM_THREADS && " + PAPERMILL + "2> {log}"
+    shell: WITH_NETWORKS + "2> {log}"
 
 
 rule saliency:
@@ -193,7 +196,7 @@ rule saliency:
     params: knobs=knobs("saliency")
     threads: SHARE
     resources: mem_mb=4000, runtime=1440, gpu=1
-    shell: "OMP_NUM_THREADS={threads} && export OMP_NUM_THREADS && " + PAPERMILL + "-p architecture {wildcards.architecture} 2> {log}"
+    shell: WITH_NETWORKS + "-p architecture {wildcards.architecture} 2> {log}"
 
 
 rule shuffled_labels:
@@ -211,7 +214,7 @@ rule shuffled_labels:
     params: knobs=knobs("training", "saliency", "evaluation")
     threads: SHARE
     resources: mem_mb=4000, runtime=1440, gpu=1
-    shell: "OMP_NUM_THREADS={threads} && export OMP_NUM_THREADS && " + PAPERMILL + "2> {log}"
+    shell: WITH_NETWORKS + "2> {log}"
 
 
 rule thresholding:

@@ -149,6 +149,26 @@ def test_fit_reads_the_same_batches_without_automatic_tuning(study, heads, weigh
             np.testing.assert_array_equal(left, right)
 
 
+def test_with_jax_threads_make_batches_of_one_size_in_order(study, monkeypatch):
+    """JAX compiles a step for each number of slices; the last batch of a shuffled epoch is filled up, that of validation is not."""
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    dataset = Dataset(study)
+    rows = dataset.rows("train")
+    options = {"batch_size": 5, "heads": ("classification", "segmentation"), "augment": make_augmentation(7)}
+    batches = Batches(dataset, rows, shuffle_seed=[3, 0], **options)
+    assert len(rows) % 5 and batches.for_fit() is batches and batches.workers >= 2
+    assert len(batches.order) == 5 * len(batches) and set(batches.order) == set(rows)
+    assert list(batches.order[len(rows) :]) == list(batches.order[: -len(rows) % 5])
+    from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+
+    made = [batches[number] for number in reversed(range(len(batches)))][::-1]
+    for found, expected in zip(PyDatasetAdapter(batches).get_numpy_iterator(), made, strict=True):
+        for left, right in zip(keras.tree.flatten(found), keras.tree.flatten(expected), strict=True):
+            assert len(left) == 5
+            np.testing.assert_array_equal(left, right)
+    assert list(Batches(dataset, rows, **options).order) == list(rows)
+
+
 def test_order_of_an_epoch_depends_on_seed_and_epoch_alone(study):
     dataset = Dataset(study)
     rows = dataset.rows("test")
@@ -162,12 +182,12 @@ def test_order_of_an_epoch_depends_on_seed_and_epoch_alone(study):
     assert list(Batches(dataset, rows, batch_size=4, heads=("classification",)).order) == list(rows)
 
 
-@pytest.fixture(params=["keras_cv", "keras", "strong"])
+@pytest.fixture(params=["keras_cv", "opencv", "strong"])
 def augmentation(request, monkeypatch):
     """`make_augmentation` by KerasCV, as on a machine that has none, and the strong one."""
     if request.param == "strong":
         return partial(make_augmentation, strong=True)
-    if request.param == "keras":
+    if request.param == "opencv":
         monkeypatch.setitem(sys.modules, "keras_cv", None)
         monkeypatch.setitem(sys.modules, "keras_cv.layers", None)
     else:
@@ -215,7 +235,7 @@ def test_batches_flip_axial_and_coronal_slices_alone(study):
     dataset.index["plane"] = np.resize(["axial", "coronal", "sagittal", "unknown"], len(dataset.index))
     seen = []
 
-    def augment(images, masks, may_flip):
+    def augment(images, masks, may_flip, number):
         seen.append(may_flip)
         return images, masks
 
@@ -243,6 +263,43 @@ def test_augmentation_is_reproduced_by_its_seed(augmentation):
     first, second, other = (augmentation(seed)(masks * 200, masks, np.ones(4, bool)) for seed in (1, 1, 2))
     assert all(np.array_equal(a, b) for a, b in zip(first, second))
     assert not np.array_equal(first[1], other[1])
+
+
+def test_augmentation_of_a_batch_depends_on_its_number_and_on_no_batch_before_it(augmentation):
+    masks = corner_masks(4)
+    augment, again = augmentation(1), augmentation(1)
+    batches = [augment(masks * 200, masks, np.ones(4, bool), number) for number in (0, 1, 2)]
+    for number in (2, 0, 1):
+        for found, expected in zip(again(masks * 200, masks, np.ones(4, bool), number), batches[number]):
+            np.testing.assert_array_equal(found, expected)
+    assert not np.array_equal(batches[0][1], batches[1][1])
+
+
+def test_opencv_moves_heads_as_far_as_kerascv(monkeypatch):
+    """4,000 bars on the right of the middle, moved by both: place, angle and length spread alike, and around where the bar was."""
+    pytest.importorskip("keras_cv")
+    masks = np.zeros((4000, 64, 64, 1), np.float32)
+    masks[:, 30:34, 28:52] = 1
+    rows, columns = np.mgrid[:64, :64] - 31.5
+    found = {}
+    for name in ("keras_cv", "opencv"):
+        if name == "opencv":
+            monkeypatch.setitem(sys.modules, "keras_cv", None)
+            monkeypatch.setitem(sys.modules, "keras_cv.layers", None)
+        moved = make_augmentation(3)(masks, masks, np.zeros(len(masks), bool))[1][..., 0]
+        moved /= moved.sum(axis=(1, 2), keepdims=True)
+        row, column = (moved * rows).sum(axis=(1, 2)), (moved * columns).sum(axis=(1, 2))
+        both, along, across = ((moved * a * b).sum(axis=(1, 2)) for a, b in ((rows, columns), (columns, columns), (rows, rows)))
+        angle = np.arctan2(2 * (both - row * column), along - column**2 - across + row**2) / 2
+        found[name] = np.stack([row, column, np.rad2deg(angle), np.sqrt(12 * (along - column**2)) / np.cos(angle)])
+    kerascv, opencv = found.values()
+    # Pixels, pixels, degrees, pixels; the ends of each range are drawn rarely.
+    for share, within in ((0.001, (0.9, 0.9, 1.5, 0.9)), (0.05, (0.4, 0.4, 0.8, 0.4)), (0.5, (0.3, 0.3, 0.6, 0.3))):
+        for end in (share, 1 - share):
+            difference = np.abs(np.quantile(kerascv, end, axis=1) - np.quantile(opencv, end, axis=1))
+            assert (difference < within).all(), (end, difference)
+    assert np.allclose(opencv.mean(axis=1), [0, 8, 0, 24], atol=0.4)
+    assert np.allclose(np.ptp(opencv, axis=1), [2 * (5.1 + 2.4), 2 * 6.5, 2 * 18, 8.4], rtol=0.25)
 
 
 # Fit

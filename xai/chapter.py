@@ -19,6 +19,7 @@ import papermill
 import yaml
 from traitlets.config import Config
 
+from xai.gpu import share
 from xai.paths import atomic
 
 STARTUP_SECONDS = 300  # a busy machine may take long to start a kernel
@@ -56,11 +57,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m xai.chapter", description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path, help="a notebook of notebooks/")
     parser.add_argument("output", type=Path, help="where the executed notebook goes (.ipynb)")
+    parser.add_argument("--gpu", action="store_true", help="the chapter computes with networks: where `make book GPU=n` runs it, it gets a place on a GPU")
     parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", module="papermill")
     try:
-        run(options.source, options.output, {name: yaml.safe_load(value) for name, value in options.parameter})
+        with share(options.gpu):
+            run(options.source, options.output, {name: yaml.safe_load(value) for name, value in options.parameter})
     except papermill.PapermillExecutionError as error:
         print(f"error: {options.source.stem}, cell {error.cell_index}: {error.evalue} [{error.ename}]", file=sys.stderr)
         print(f"The chapter up to there, with the full traceback: {options.output.with_suffix('.failed.ipynb')}", file=sys.stderr)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from xai.data import check_source
+from xai.gpu import check_gpu
 from xai.paths import Study, StudyError
 from xai.profiles import Profile, load_profile, save_profile
 
@@ -21,8 +22,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--study", type=Path, required=True, help="folder of the study, such as runs/quick")
     parser.add_argument("--source", default=None, help="phantom, figshare, brisc or folder; overrides the profile")
     parser.add_argument("--root", default=None, help="folder of the slices; overrides the profile")
+    parser.add_argument("--gpu", default="", metavar="N", help="how many chapters may use the GPU at a time: checks that JAX finds one")
     options = parser.parse_args(arguments)
     try:
+        if options.gpu:
+            check_gpu(options.gpu)
         profile = load_profile(options.profile, source=options.source or ("folder" if options.root else None), root=options.root or None)
         check_source(profile)
         _check_weights(profile)
