@@ -23,11 +23,11 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from tqdm import tqdm
 
-from localisation import acquired, drawn, largest_placed, placed
+from localisation import acquired, beside_others, drawn, largest_placed, placed
 from xai import atlas
-from xai.atlas_regions import AXIS, spread
+from xai.atlas_regions import spread
 from xai.atlas_validation import levels_at
-from xai.paths import PLANES, atomic, write_text
+from xai.paths import atomic, write_text
 from xai.reference import commit, device
 
 REAL = "real slices"
@@ -50,14 +50,8 @@ def of_volume(slices, heads: str, chosen: bool) -> pd.DataFrame:
 
 def of_real_slices(root: Path) -> pd.DataFrame:
     """The same of the slices with the largest masks, against what the patient's other two planes say."""
-    found, parts = largest_placed(root), []
-    wide = found.pivot(index="patient", columns="plane", values=["x", "y", "z"])
-    for plane in PLANES:
-        axis = "xyz"[AXIS[plane]]
-        own = found[found["plane"] == plane].set_index("patient")
-        seen = wide[axis].drop(columns=plane).mean(axis=1, skipna=False).reindex(own.index)
-        parts.append(own.assign(best=own[axis] - seen, middle=own["middle"] - seen).dropna(subset=["middle"]).reset_index())
-    rows = pd.concat(parts, ignore_index=True)
+    rows = beside_others(largest_placed(root))
+    rows = rows.assign(best=rows["level"] - rows["others"], middle=rows["middle"] - rows["others"])
     rows["chosen"] = [zlib.crc32(patient.encode()) % 2 == 0 for patient in rows["patient"]]
     return rows.assign(heads=REAL)[["heads", "chosen", "plane", "best", "middle", "sd", "detail"]]
 

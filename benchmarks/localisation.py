@@ -105,24 +105,34 @@ def largest_placed(root: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def beside_others(found: pd.DataFrame) -> pd.DataFrame:
+    """`largest_placed` with what a patient's other two planes say: no truth is needed for it, and no sella.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Three columns more, in mm along the axis of the plane: ``level`` of the slice, ``others``, the mean of where the other two planes see the
+        tumour, and ``apart``, how far these are from each other. Only rows of patients placed in all three.
+    """
+    wide, parts = found.pivot(index="patient", columns="plane", values=list("xyz")), []
+    for plane in PLANES:
+        axis, own = "xyz"[AXIS[plane]], found[found["plane"] == plane]
+        others = wide[axis].drop(columns=plane).loc[own["patient"]].to_numpy()
+        parts.append(own.assign(level=own[axis], others=others.mean(axis=1), apart=others[:, 0] - others[:, 1]))
+    return pd.concat(parts, ignore_index=True).dropna(subset=["level", "others"])
+
+
 def levels(found: pd.DataFrame) -> pd.DataFrame:
     """Level of a slice against where the other two planes see the tumour, in mm along the plane's axis: one row a patient and plane.
 
-    Needs no known truth, and no sella: all tumours count. The slice with the largest mask need not pass through the tumour's middle, so not all
+    All tumours count. The slice with the largest mask need not pass through the tumour's middle, so not all
     of it is error. Beside it stands how far the other two are from each other, and whether the interval that is said to hold the level at the
     tumour with 90 % (normal, from the candidates' spread) holds what they see.
     """
-    wide, parts = found.pivot(index=["patient", "label"], columns="plane", values=["x", "y", "z", "middle", "sd"]), []
-    for plane in PLANES:
-        axis = "xyz"[AXIS[plane]]
-        others = wide[axis].drop(columns=plane)
-        seen = others.mean(axis=1, skipna=False)
-        apart = {
-            "level, mm": wide[axis][plane] - seen, "the other two apart, mm": others.iloc[:, 0] - others.iloc[:, 1],
-            "90 % interval holds it": ((wide["middle"][plane] - seen).abs() <= 1.645 * wide["sd"][plane]).astype(float),
-        }  # fmt: skip
-        parts.append(pd.DataFrame(apart).dropna().round(2).reset_index().assign(plane=plane))
-    return pd.concat(parts, ignore_index=True)[["label", "plane", "level, mm", "the other two apart, mm", "90 % interval holds it"]]
+    rows = beside_others(found).sort_values(["plane", "patient", "label"])
+    inside = (rows["middle"] - rows["others"]).abs() <= 1.645 * rows["sd"]
+    apart = {"level, mm": rows["level"] - rows["others"], "the other two apart, mm": rows["apart"], "90 % interval holds it": inside.astype(float)}
+    return rows.assign(**apart).round(2)[["label", "plane", *apart]].reset_index(drop=True)
 
 
 def agreement(apart: pd.DataFrame) -> pd.DataFrame:
