@@ -44,7 +44,7 @@ WITH_NETWORKS = "OMP_NUM_THREADS={threads} && export OMP_NUM_THREADS && " + PAPE
 LOGS = str(study.root / "logs")
 REFERENCES = [str(path) for path in sorted(Path("results").rglob("*.csv"))]
 # The training chapter draws what the augmentation does, with plots.py; a change of a colour must not reach it, so plots are left out.
-NETWORK = modules("models", "batches", "strong_augmentation", "losses", "training", "predicting", "views", "data/dataset", "tables")
+NETWORK = modules("models", "batches", "strong_augmentation", "losses", "training", "predicting", "network_split", "views", "data/dataset", "tables")
 EXPLAIN = modules("models", "batches", "strong_augmentation", "losses", "training", "saliency", "network_split", "explaining", "shown", "checks", "implementations", "metrics/faithfulness", "metrics/stability", "metrics/overlap", "data/dataset", "plots", "plotting", "tables")
 FACTS = ("metrics/facts", "metrics/claims", "metrics/numeric", "metrics/vocabulary", "metrics/clauses", "metrics/inventions")
 

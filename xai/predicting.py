@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pandas as pd
 from keras import ops
 
 from xai.batches import SYMMETRIC_PLANES
 from xai.data.dataset import Dataset
+from xai.network_split import compiled_call
 from xai.paths import LABELS, Study, atomic
 from xai.profiles import Profile
 from xai.training import load
 from xai.views import VIEWS, averaged
+
+AT_ONCE = 32
 
 
 def predict(study: Study, profile: Profile, architecture: str, *, variant: str = "hybrid") -> pd.DataFrame:
@@ -31,8 +35,16 @@ def predict(study: Study, profile: Profile, architecture: str, *, variant: str =
     may_mirror = table["plane"].isin(SYMMETRIC_PLANES).to_numpy()
     views = VIEWS if profile.training.test_time_augmentation else VIEWS[:1]
 
+    # JAX compiles operation by operation otherwise, and all of them anew for another number of slices.
+    compiled = compiled_call(model) if keras.backend.backend() == "jax" else None
+
     def answer(images: np.ndarray) -> dict[str, np.ndarray]:
-        outputs, found = model(images[..., None], training=False), {}
+        found = {}
+        if compiled is None:
+            outputs = model(images[..., None], training=False)
+        else:
+            filled = compiled(np.resize(images, (AT_ONCE, *images.shape[1:], 1)))
+            outputs = {head: output[: len(images)] for head, output in filled.items()}
         if "classification" in outputs:
             found["classification"] = ops.convert_to_numpy(ops.softmax(ops.cast(outputs["classification"], "float32")))
         if "segmentation" in outputs:
@@ -40,8 +52,8 @@ def predict(study: Study, profile: Profile, architecture: str, *, variant: str =
         return found
 
     probabilities, masks = [], []
-    for start in range(0, len(rows), 32):
-        part = slice(start, start + 32)
+    for start in range(0, len(rows), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
         found = averaged(answer, np.asarray(dataset.images[rows[part]], dtype=np.float32), may_mirror[part], views)
         if "classification" in found:
             probabilities.append(found["classification"])
