@@ -46,7 +46,7 @@ def plot_training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
         axes.set(ylim=(0, 1.02), yticks=(0, 0.5, 1))
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     marks = [Line2D([], [], color=INK, lw=lw, linestyle=dashes) for lw, dashes in ((1.5, (0, (3, 1.5))), (1.5, "-"), (0.8, ":"))]
     figure.legend(marks, ["training", "validation", "epoch whose weights were kept"], loc="outside lower center", ncols=3)
     return figure
