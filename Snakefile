@@ -36,9 +36,10 @@ def knobs(*sections):
     return {section: settings[section] for section in ("seed", *sections)}
 
 
-# Trainings side by side get an equal share of the cores; more threads than cores slow all of them down. `make book GPU=n` has n of them at a time.
-AT_A_TIME = int(os.environ.get(gpu.AT_A_TIME) or 0) or len(ARCHITECTURES)
-SHARE = max(1, workflow.cores // AT_A_TIME) if workflow.cores else 1
+# Trainings side by side get an equal share of the cores; more threads than cores slow all of them down. `make book GPU=n` has n of them at a
+# time, and leaves a share to chapters without networks.
+PLACES = int(os.environ.get(gpu.AT_A_TIME) or 0)
+SHARE = max(1, workflow.cores // (PLACES + 1 if PLACES else len(ARCHITECTURES))) if workflow.cores else 1
 PAPERMILL = "python -m xai.chapter {input.notebook} {output.notebook} -p study {study.root} "
 WITH_NETWORKS = "OMP_NUM_THREADS={threads} && export OMP_NUM_THREADS && " + PAPERMILL + "--gpu "
 LOGS = str(study.root / "logs")
