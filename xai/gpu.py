@@ -93,7 +93,7 @@ def _free_place(places: int) -> tuple[int, IO]:
     """The first place that no other process of this user holds; the system lifts the lock of a killed one."""
     while True:
         for place in range(places):
-            lock = (Path(tempfile.gettempdir()) / f"xai-gpu-{os.getuid()}-{place}.lock").open("w")
+            lock = (Path(tempfile.gettempdir()) / f"xai-gpu-{os.getuid()}-{place}.lock").open("a")
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return place, lock
