@@ -8,6 +8,7 @@ sentence; and the executed notebook appears only when the chapter is complete (w
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import tempfile
 import warnings
@@ -61,6 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", module="papermill")
+    # A kernel that ends while its last message is read makes tornado log a traceback now and then; what failed is said here, in one sentence.
+    logging.getLogger("tornado").setLevel(logging.CRITICAL)
     try:
         with share(options.gpu):
             run(options.source, options.output, {name: yaml.safe_load(value) for name, value in options.parameter})
