@@ -8,8 +8,7 @@ import stat
 import subprocess
 import tempfile
 import threading
-import time
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import REPOSITORY, one_sentence
@@ -72,7 +71,7 @@ def test_chapters_spread_over_gpus_and_share_their_memory(machine, monkeypatch, 
     def nap(seconds):
         raise Waits
 
-    monkeypatch.setattr(time, "sleep", nap)
+    monkeypatch.setattr(gpu, "time", SimpleNamespace(sleep=nap))  # subprocesses sleep, too
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     with pytest.raises(Waits), gpu.share(True):
         pass
