@@ -8,7 +8,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from xai.paths import Study
-from xai.tables import LESS_IS_BETTER, save_table, show
+from xai.tables import LESS_IS_BETTER, kept_epoch, save_table, show
 
 SCORES = pd.DataFrame({
     "architecture": ["vgg16", "resnet50v2", "xception"],
@@ -130,3 +130,9 @@ def test_a_paragraph_above_a_table_is_escaped_and_stays_with_it():
     assert page.p.get_text() == "run of <b>today</b>" and page.p.find_next_sibling("div")["class"] == ["study-table"]
     assert repr(shown).splitlines()[0] == "run of <b>today</b>" and repr(shown).splitlines()[1:] == repr(show(frame)).splitlines()
     assert show(frame)._repr_html_().startswith("<div")
+
+
+def test_kept_epoch_sets_training_beside_validation():
+    history = pd.DataFrame({"epoch": [1, 2], "val_score": [0.7, 0.6], "accuracy": [0.5, 0.9], "val_accuracy": [0.7, 0.6], "loss": [1.5, 0.5], "val_loss": [1.0, 2.0]})
+    table = kept_epoch(history)
+    assert table.to_dict("list") == {"measure": ["accuracy", "loss"], "training": [0.5, 1.5], "validation": [0.7, 1.0]}

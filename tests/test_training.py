@@ -22,7 +22,7 @@ from xai.losses import MaskDice, mask_loss, smoothed_cross_entropy
 from xai.paths import LABELS, StudyError
 from xai.predicting import predict
 from xai.profiles import Profile, save_profile
-from xai.training import _code, build, compiled, describe, fingerprint, fit, kept_epoch, load
+from xai.training import _code, build, compiled, describe, fingerprint, fit, load
 
 ARCHITECTURE = "vgg16"  # the one of the nine with the fewest operations: the quickest on tiny images
 TRAINING = {
@@ -338,12 +338,6 @@ def test_kept_weights_are_those_best_on_validation(history, study):
     best = history.loc[history["val_score"].idxmax()]
     assert best["val_score"] == history["val_score"].max() == pytest.approx((accuracy + dice) / 2, rel=1e-3)
     assert (best["val_accuracy"], best["val_dice"]) == pytest.approx((accuracy, dice), rel=1e-3)
-
-
-def test_kept_epoch_sets_training_beside_validation():
-    history = pd.DataFrame({"epoch": [1, 2], "val_score": [0.7, 0.6], "accuracy": [0.5, 0.9], "val_accuracy": [0.7, 0.6], "loss": [1.5, 0.5], "val_loss": [1.0, 2.0]})
-    table = kept_epoch(history)
-    assert table.to_dict("list") == {"measure": ["accuracy", "loss"], "training": [0.5, 1.5], "validation": [0.7, 1.0]}
 
 
 class Interrupted:

@@ -124,3 +124,15 @@ def _text(value, column: str, *, whole: bool = False) -> str:
         return f"{value:g}"
     share = abs(value) <= 1 and not any(unit in column.split() for unit in ("mm", "%"))
     return f"{round(value, 3) + 0.0:.3f}" if share else f"{round(value, 1) + 0.0:.1f}"  # plus zero: no minus before nothing
+
+
+MEASURES = {
+    "accuracy": "accuracy", "dice": "Dice of the mask head", "loss": "loss", "classification_loss": "loss of the class head",
+    "segmentation_loss": "loss of the mask head",
+}  # fmt: skip
+
+
+def kept_epoch(history: pd.DataFrame) -> pd.DataFrame:
+    """The epoch whose weights were kept: a row for each measure of `MEASURES` that its network has; columns measure, training, validation."""
+    kept = history.loc[history["val_score"].idxmax()]
+    return pd.DataFrame([{"measure": words, "training": kept[name], "validation": kept[f"val_{name}"]} for name, words in MEASURES.items() if name in kept])

@@ -138,18 +138,6 @@ def _fit(study: Study, profile: Profile, architecture: str, variant: str) -> pd.
     return history
 
 
-MEASURES = {
-    "accuracy": "accuracy", "dice": "Dice of the mask head", "loss": "loss", "classification_loss": "loss of the class head",
-    "segmentation_loss": "loss of the mask head",
-}  # fmt: skip
-
-
-def kept_epoch(history: pd.DataFrame) -> pd.DataFrame:
-    """The epoch whose weights were kept: a row for each measure of `MEASURES` that its network has; columns measure, training, validation."""
-    kept = history.loc[history["val_score"].idxmax()]
-    return pd.DataFrame([{"measure": words, "training": kept[name], "validation": kept[f"val_{name}"]} for name, words in MEASURES.items() if name in kept])
-
-
 def _trainable(profile: Profile, architecture: str, variant: str, slices: int) -> tuple[keras.Model, keras.Model]:
     """A compiled network, and the same layers without optimiser, whose weights file is a third as large."""
     model = compiled(build(profile, architecture, variant), profile, architecture, slices)
