@@ -293,6 +293,7 @@ def test_opencv_moves_heads_as_far_as_kerascv(monkeypatch):
         angle = np.arctan2(2 * (both - row * column), along - column**2 - across + row**2) / 2
         found[name] = np.stack([row, column, np.rad2deg(angle), np.sqrt(12 * (along - column**2)) / np.cos(angle)])
     kerascv, opencv = found.values()
+    assert not np.allclose(kerascv, opencv), "one of them moved both"
     # Pixels, pixels, degrees, pixels; the ends of each range are drawn rarely.
     for share, within in ((0.001, (0.9, 0.9, 1.5, 0.9)), (0.05, (0.4, 0.4, 0.8, 0.4)), (0.5, (0.3, 0.3, 0.6, 0.3))):
         for end in (share, 1 - share):
